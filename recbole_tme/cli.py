@@ -1,0 +1,81 @@
+"""The command line: parsing only, every sub-command is a function elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from recbole_tme.errors import UserError
+
+DEFAULT_MODEL = "TMEGNN"
+DEFAULT_DATASET = "ml100k-sessions"
+COMMANDS = ("run", "prepare", "audit", "table", "list", "doctor")
+
+RUN_USAGE = """\
+recbole-tme [run] [--model=NAME] [--dataset=NAME] [--config_files=FILE,...] [--plugin=FILE.py]
+                   [--resume=RUN] [--KEY=VALUE ...]
+
+Train a model, select its epoch on validation, evaluate it once on test and leave a run directory.
+Any configuration key can be set as --key=value or --key value; `recbole-tme list keys MODEL` prints them all.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0 done, 2 the input is wrong, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return dispatch(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; continue with --resume=<run directory>", file=sys.stderr)
+        return 130
+
+
+def dispatch(argv: list[str]) -> int:
+    """Hand over to the sub-command; no sub-command means ``run``."""
+    command = argv[0] if argv and argv[0] in COMMANDS else "run"
+    if command == "run":
+        return run_command(argv[1:] if argv[:1] == ["run"] else argv)
+    parser = argparse.ArgumentParser(prog=f"recbole-tme {command}", allow_abbrev=False)
+    if command == "prepare":
+        from recbole_tme.data import prepare as module
+    elif command == "audit":
+        from recbole_tme.data import audit as module
+    elif command == "table":
+        from recbole_tme.report import tables as module
+    else:
+        from recbole_tme import listing as module
+    module.add_arguments(parser, command) if command in ("list", "doctor") else module.add_arguments(parser)
+    return module.run(parser.parse_args(argv[1:])) or 0
+
+
+def run_command(argv: list[str]) -> int:
+    """``recbole-tme run``: everything that is not one of the program's own options is a configuration key."""
+    parser = argparse.ArgumentParser(prog="recbole-tme run", usage=RUN_USAGE, allow_abbrev=False)
+    parser.add_argument("--model", help=f"default {DEFAULT_MODEL}; recbole:NAME for a built-in of RecBole")
+    parser.add_argument("--dataset", help=f"default {DEFAULT_DATASET}, which every install has")
+    parser.add_argument("--config_files", default="", help="comma- or space-separated YAML files, later ones win")
+    parser.add_argument("--plugin", action="append", default=[], help="a file that defines further models")
+    parser.add_argument("--resume", help="a run directory to continue")
+    options, rest = parser.parse_known_args(argv)
+
+    from recbole_tme.config import load_config, parse_overrides
+    from recbole_tme.experiment.run import run
+    from recbole_tme.registry import load_plugin
+    from recbole_tme.runs import RunDirectory
+
+    for plugin in options.plugin:
+        load_plugin(Path(plugin))
+    files = [Path(name) for name in options.config_files.replace(",", " ").split()]
+    overrides = parse_overrides(rest)
+    if options.resume is None:
+        run(load_config(options.model, options.dataset, files, overrides=overrides))
+        return 0
+    if options.model or options.dataset or files:
+        raise UserError("--resume takes the model, the data set and all settings from the run; leave the others out")
+    directory = RunDirectory.open(options.resume)
+    run(load_config(None, None, [directory.config_file], overrides=overrides), resume=directory)
+    return 0

@@ -1,0 +1,218 @@
+"""The rank of each target over the whole catalogue: every metric, slice and paired test is computed from it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_tme.errors import UserError
+from recbole_tme.files import write_atomically
+
+# Scores compared at once. A chunk that stays in a core's cache is read three times at the price of one.
+CPU_CHUNK = 2**19
+GPU_CHUNK = 2**26
+# (session, item) pairs scored at once for a model that can only score pairs.
+PAIRS_CHUNK = 2**16
+
+
+class NonFiniteScores(ValueError):
+    """A model's scores hold NaN, which compares with nothing, so the target has no rank."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where each instance's target stood, and what slices of the instances need to know.
+
+    Attributes:
+        better: items scored strictly above the target, int32 ``[n]``.
+        tied: other items of exactly the target's score, int32 ``[n]``.
+        target: item id of the target, int32 ``[n]``.
+        session: number of the instance's session within its split, int32 ``[n]``.
+        length: clicks before the target, int32 ``[n]``.
+        is_repeat: whether the target is among those clicks, bool ``[n]``.
+        is_last_click: whether the target is the last one of its session, bool ``[n]``.
+    """
+
+    better: np.ndarray
+    tied: np.ndarray
+    target: np.ndarray
+    session: np.ndarray
+    length: np.ndarray
+    is_repeat: np.ndarray
+    is_last_click: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.better)
+
+    @property
+    def rank(self) -> np.ndarray:
+        """Mean rank over the orders of equal scores, ``1 + better + tied / 2``, float64 ``[n]``."""
+        return 1 + self.better + self.tied / 2
+
+    @property
+    def tie_share(self) -> float:
+        """Share of instances whose target ties with another item."""
+        return float(np.mean(self.tied > 0)) if len(self) else 0.0
+
+    def select(self, wanted: np.ndarray) -> Ranks:
+        """The instances of a bool mask or of positions."""
+        return Ranks(**{field.name: getattr(self, field.name)[wanted] for field in fields(self)})
+
+    def save(self, path: str | Path) -> None:
+        """Write a compressed ``.npz`` that is there whole or not at all.
+
+        Raises:
+            UserError: the folder cannot be written to; names the file.
+        """
+        content = io.BytesIO()
+        np.savez_compressed(content, **{field.name: getattr(self, field.name) for field in fields(self)})
+        write_atomically(Path(path), content.getvalue())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ranks:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or something else; names it.
+        """
+        names = [field.name for field in fields(cls)]
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in names}
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: not a readable ranks file ({error}); evaluate the run again") from error
+        if len({array.shape for array in arrays.values()}) != 1:
+            raise UserError(f"{path}: its arrays differ in length; evaluate the run again")
+        return cls(**arrays)
+
+
+def target_ranks(scores: Tensor, target: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+    """How many items score above each row's target, and how many others tie with it.
+
+    Nothing is sorted and no top-k is taken. Column 0 is padding: it never counts, whatever it holds. Infinite scores
+    compare as usual, so a model may exclude items by -inf.
+
+    Args:
+        scores: ``[B, n]``, of any floating dtype and device.
+        target: item ids in ``1..n-1``, integer ``[B]``.
+        chunk: scores compared at once; memory beyond ``scores`` is one float each. Default by device.
+
+    Returns:
+        ``(better, tied)``, int32 ``[B]`` each, on the device of ``scores``.
+
+    Raises:
+        NonFiniteScores: a score is NaN (outside column 0).
+        ValueError: a target is outside ``1..n-1``.
+    """
+    n_rows, n_items = scores.shape
+    if n_rows and not 1 <= int(target.min()) <= int(target.max()) < n_items:
+        raise ValueError(f"targets must lie in 1..{n_items - 1}")
+    chunk = chunk or (CPU_CHUNK if scores.device.type == "cpu" else GPU_CHUNK)
+    rows = max(1, chunk // n_items)
+    own = scores.gather(1, target.to(scores.device).long().unsqueeze(1))
+    better = torch.empty(n_rows, dtype=torch.int32, device=scores.device)
+    tied = torch.empty_like(better)
+    highest = torch.empty(n_rows, dtype=scores.dtype, device=scores.device)
+    # Comparing into floats and adding them up is several times faster than into bools. The sum is exact: it counts
+    # to less than 2^24 in float32.
+    exact = torch.float32 if n_items < 2**24 else torch.float64
+    compared = torch.empty(min(rows, n_rows), n_items - 1, dtype=exact, device=scores.device)
+    for start in range(0, n_rows, rows):
+        part = slice(start, min(start + rows, n_rows))
+        items = scores[part, 1:]
+        out = compared[: len(items)]
+        better[part] = torch.gt(items, own[part], out=out).sum(dim=1).int()
+        tied[part] = torch.eq(items, own[part], out=out).sum(dim=1).int() - 1
+        # The maximum is NaN as soon as one score is.
+        highest[part] = items.amax(dim=1)
+    if bool(highest.isnan().any()):
+        row = int(highest.isnan().nonzero()[0])
+        raise NonFiniteScores(f"the model's scores hold NaN (first in row {row} of a batch of {n_rows})")
+    return better, tied
+
+
+@torch.no_grad()
+def rank_all(model, loader, device, progress: bool = False) -> Ranks:
+    """Rank the target of every instance of a loader, over the whole catalogue, seen items included.
+
+    Args:
+        model: any RecBole sequential model; left in the mode (training or evaluation) it came in.
+        loader: a ``SessionEvalLoader``, or another with its ``ranked_batches()``, ``dataset`` and ``iid_field``.
+        device: where the model is.
+        progress: show a bar (on a terminal).
+
+    Returns:
+        The ranks in the order of the loader's data set.
+
+    Raises:
+        NonFiniteScores: a score is NaN.
+        ValueError: the model scores another number of items than the data set has.
+    """
+    score = _scorer(model, loader.dataset, device)
+    indices, better, tied = [], [], []
+    was_training = model.training
+    model.eval()
+    try:
+        batches = tqdm(loader.ranked_batches(), total=len(loader), desc="rank", disable=None if progress else True)
+        for interaction, index in batches:
+            interaction = interaction.to(device)
+            part = target_ranks(score(interaction), interaction[loader.iid_field])
+            indices.append(index)
+            better.append(part[0])
+            tied.append(part[1])
+    finally:
+        model.train(was_training)
+    order = torch.cat(indices).numpy()
+    return Ranks(better=_in_order(better, order), tied=_in_order(tied, order), **loader.dataset.instance_arrays())
+
+
+def _in_order(parts: list[Tensor], order: np.ndarray) -> np.ndarray:
+    values = np.empty(len(order), dtype=np.int32)
+    values[order] = torch.cat(parts).cpu().numpy()
+    return values
+
+
+def _scorer(model, dataset, device) -> Callable[[Interaction], Tensor]:
+    """Scores of a batch over the catalogue, ``[B, n]``: in one go, or pair by pair where the model only has that."""
+    n_items = dataset.item_num
+    pairwise = False
+
+    def score(interaction: Interaction) -> Tensor:
+        nonlocal pairwise
+        if not pairwise:
+            try:
+                scores = model.full_sort_predict(interaction)
+            except NotImplementedError:
+                pairwise = True
+        if pairwise:
+            scores = _predict_pairs(model, interaction, dataset.get_item_feature().to(device))
+        if scores.numel() != len(interaction) * n_items:
+            raise ValueError(
+                f"{type(model).__name__} gave {tuple(scores.shape)} scores for {len(interaction)} instances and "
+                f"{n_items} items (padding included)"
+            )
+        return scores.view(-1, n_items)
+
+    return score
+
+
+def _predict_pairs(model, interaction: Interaction, items: Interaction) -> Tensor:
+    """``model.predict`` of each instance with each item, in slices of the catalogue, ``[B, n]``."""
+    n_rows = len(interaction)
+    width = max(1, PAIRS_CHUNK // n_rows)
+    parts = []
+    for start in range(0, len(items), width):
+        part = items[slice(start, start + width)]
+        pairs = interaction.repeat_interleave(len(part))
+        pairs.update(part.repeat(n_rows))
+        parts.append(model.predict(pairs).view(n_rows, len(part)))
+    return torch.cat(parts, dim=1)

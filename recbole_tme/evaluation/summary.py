@@ -1,0 +1,60 @@
+"""What a run found, in words and as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# hit@K, recall@K and the papers' P@K are one number where every instance has one target; it is printed once.
+SHOWN_NAMES = {"hit": "P", "recall": "P", "mrr": "MRR", "ndcg": "NDCG", "precision": "Precision"}
+
+
+def percent_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Format metrics in percent, one line per row.
+
+    Args:
+        rows: metrics by row name, such as ``{"test": {"hit@20": 0.33, "mrr@20": 0.15}}``.
+    """
+    columns = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
+    width = max(map(len, rows)) + 2
+    head = " " * width + "".join(f"{shown_name(name):>10}" for name in columns)
+    lines = [
+        f"{row:<{width}}"
+        + "".join(f"{100 * metrics[name]:>10.2f}" if name in metrics else f"{'-':>10}" for name in columns)
+        for row, metrics in rows.items()
+    ]
+    return "\n".join([head, *lines])
+
+
+def shown_name(name: str) -> str:
+    """``hit@20`` -> ``P@20``: the name the field prints."""
+    metric, _, k = name.partition("@")
+    return f"{SHOWN_NAMES.get(metric, metric.upper())}@{k}" if k else name
+
+
+def protocol_lines(protocol: Mapping) -> list[str]:
+    """The evaluation protocol in words, printed with every table."""
+    chosen = {
+        "valid": "validation-selected checkpoint",
+        "test": "best-on-test checkpoint (selected on the test set: not comparable with validation-selected results)",
+    }[protocol["select_on"]]
+    return [
+        f"{protocol['test_instances']:,} test instances of {protocol['test_sessions']:,} sessions, full ranking over "
+        f"{protocol['items']:,} items, seen items included",
+        f"{chosen}; ties share their mean rank; P@K = Recall@K = Hit@K; figures in percent",
+    ]
+
+
+def result_report(metrics: Mapping) -> str:
+    """The final lines of a run: validation, test and its slices, and the protocol.
+
+    Args:
+        metrics: the content of a run's ``metrics.json``.
+    """
+    rows = {"valid": metrics["valid"]} if metrics["valid"] else {}
+    rows["test"] = metrics["test"]
+    for name, part in metrics["slices"].items():
+        if name != "all":
+            rows[f"test, {name}"] = part["metrics"]
+    head = f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}, epoch {metrics['best_epoch']}"
+    tail = f"share of test instances with a tied target: {metrics['tie_share']:.4f}"
+    return "\n".join([head, percent_table(rows), *protocol_lines(metrics["protocol"]), tail])

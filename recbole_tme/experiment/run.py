@@ -1,0 +1,177 @@
+"""Train one model on one data set and evaluate it once: data in, run directory out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from recbole.utils import init_seed
+from safetensors.torch import save as to_safetensors
+
+from recbole_tme.config import SessionConfig
+from recbole_tme.data.dataset import SessionDataset
+from recbole_tme.data.loader import build_loaders
+from recbole_tme.data.sessions import SessionData
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
+from recbole_tme.evaluation.ranks import rank_all
+from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
+from recbole_tme.evaluation.summary import result_report
+from recbole_tme.files import write_atomically, writing
+from recbole_tme.runs import RunDirectory
+from recbole_tme.training import SessionTrainer
+
+logger = logging.getLogger()
+
+
+def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Callable | None = None) -> RunDirectory:
+    """Train, select on validation, evaluate once on test, and leave a run directory.
+
+    Args:
+        config: the resolved configuration.
+        resume: a run directory to continue instead of starting a new one; a finished one is returned as it is.
+        on_epoch: called as ``on_epoch(epoch, valid_score)`` after each epoch of the selection phase.
+
+    Raises:
+        UserError: bad data, settings or checkpoint; a diverged training; an unwritable run directory.
+    """
+    if config["retrain"] and config["select_on"] == "test":
+        raise UserError(
+            "retrain: True needs select_on: valid (with select_on: test the model already sees all of train)"
+        )
+    if resume is not None and resume.finished:
+        return resume
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    data = load_data(config)
+    check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
+    protocol = describe_protocol(config, data)
+    directory = resume or start(config, data, protocol)
+    check_same_data(directory, protocol)
+    with logging_to(directory.log_file):
+        logger.info("run directory: %s", directory.path)
+        metrics = train_and_test(config, data, directory, resume is not None, on_epoch)
+        metrics["protocol"] = protocol
+        directory.write_metrics(metrics)
+        logger.info(result_report(metrics))
+    return directory
+
+
+def start(config: SessionConfig, data: SessionData, protocol: dict) -> RunDirectory:
+    """Make the run directory and write what is known before training."""
+    directory = RunDirectory.create(
+        Path(config["run_dir"]), config["dataset"], config["model"], config["seed"], config.hash()
+    )
+    directory.write_config(config.plain())
+    directory.write_items(data.tokens)
+    directory.write_environment(
+        {"device": str(config["device"]), "threads": torch.get_num_threads(), "protocol": protocol}
+    )
+    return directory
+
+
+def check_same_data(directory: RunDirectory, protocol: dict) -> None:
+    """Refuse to continue a run on data that has changed under it.
+
+    Raises:
+        UserError: the protocol fingerprint of the run differs.
+    """
+    before = json.loads(directory.environment_file.read_text())["protocol"]
+    changed = [key for key, value in protocol.items() if before.get(key) != value and key != "fingerprint"]
+    if changed:
+        raise UserError(
+            f"{directory.path} cannot be resumed: {', '.join(changed)} differ from when it began; start a new run"
+        )
+
+
+def train_and_test(
+    config: SessionConfig,
+    data: SessionData,
+    directory: RunDirectory,
+    resuming: bool,
+    on_epoch: Callable | None,
+) -> dict:
+    """Every phase of one run; returns the content of ``metrics.json`` but the protocol."""
+    started = time.perf_counter()
+    on_test = config["select_on"] == "test"
+    if on_test:
+        data = with_validation_in_train(data)
+    selected, loaders = prepare_phase(config, data, directory, "select")
+    train_loader, valid_loader, test_loader = loaders
+    if resuming and directory.checkpoint_file("select").exists():
+        selected.resume(train_loader)
+    selected.fit(
+        train_loader,
+        test_loader if on_test else valid_loader,
+        show_progress=config["show_progress"],
+        callback_fn=on_epoch,
+    )
+    trained = selected
+    if config["retrain"]:
+        trained, loaders = prepare_phase(config, with_validation_in_train(data), directory, "retrain")
+        trained.epochs, trained.history = selected.best_epoch + 1, list(selected.history)
+        if resuming and directory.checkpoint_file("retrain").exists():
+            trained.resume(loaders[0])
+        trained.fit(loaders[0], show_progress=config["show_progress"])
+    ranks = rank_all(trained.model, loaders[2], config["device"])
+    with writing(directory.ranks_file):
+        ranks.save(directory.ranks_file)
+    weights = {name: value.contiguous() for name, value in trained.model.state_dict().items()}
+    write_atomically(directory.model_file, to_safetensors(weights))
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "best_epoch": selected.best_epoch,
+        "valid": None if on_test else selected.best_valid_result,
+        "test": evaluate(ranks, config["topk"], config["metrics"]),
+        "slices": slices(ranks, config["topk"], config["metrics"]),
+        "tie_share": ranks.tie_share,
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        "epoch_seconds": statistics.median(row["train_seconds"] for row in trained.history),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def prepare_phase(config: SessionConfig, data: SessionData, directory: RunDirectory, phase: str):
+    """A freshly seeded model and its trainer and loaders; the same seed makes the same model."""
+    init_seed(config["seed"], config["reproducibility"])
+    datasets = SessionDataset(config, data).build()
+    loaders = build_loaders(config, datasets)
+    model = config.model_class(config, datasets[0]).to(config["device"])
+
+    def evaluate_model(model, loader) -> dict[str, float]:
+        return evaluate(rank_all(model, loader, config["device"]), config["topk"], config["metrics"])
+
+    config["checkpoint_dir"] = str(directory.path)
+    items = [str(token) for token in data.tokens]
+    trainer = SessionTrainer(config, model, directory, items, evaluate_model, phase)
+    trainer.valid_metric = metric_key(config["valid_metric"])
+    return trainer, loaders
+
+
+@contextmanager
+def logging_to(path: Path):
+    """Send log lines to standard error and to a file while a run lasts."""
+    with writing(path):
+        to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handlers = [to_file, logging.StreamHandler(sys.stderr)]
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,70 @@
+"""RecBole's keys that this program does not read, each with the reason.
+
+RecBole ignores what it does not use, silently; here setting such a key to another value than its default is an error.
+"""
+
+_REASONS = {
+    "has no effect on prepared sessions; filter and choose columns with recbole-tme prepare": (
+        "load_col",
+        "unload_col",
+        "unused_col",
+        "additional_feat_suffix",
+        "rm_dup_inter",
+        "val_interval",
+        "filter_inter_by_user_or_item",
+        "user_inter_num_interval",
+        "item_inter_num_interval",
+        "threshold",
+        "preload_weight",
+        "normalize_field",
+        "normalize_all",
+        "discretization",
+        "numerical_features",
+        "alias_of_user_id",
+        "alias_of_item_id",
+        "benchmark_filename",
+        "seq_len",
+        "field_separator",
+        "seq_separator",
+        "RATING_FIELD",
+        "TIME_FIELD",
+        "LABEL_FIELD",
+        "POSITION_FIELD",
+    ),
+    "is fixed: sessions are split by time (valid_ratio) and the target is ranked in the whole catalogue": (
+        "eval_args",
+        "repeatable",
+        "valid_metric_bigger",
+    ),
+    "has no effect: data loads from the prepared files each time, and saved loaders ignore later settings": (
+        "save_dataset",
+        "dataset_save_path",
+        "save_dataloaders",
+        "dataloaders_save_path",
+    ),
+    "has no effect: the session trainer does not use it": (
+        "eval_step",
+        "loss_decimal_place",
+        "metric_decimal_place",
+        "enable_scaler",
+        "require_pow",
+        "state",
+        "log_wandb",
+        "wandb_project",
+    ),
+    "has no effect: no session model uses a knowledge graph": (
+        "alias_of_entity_id",
+        "alias_of_relation_id",
+        "HEAD_ENTITY_ID_FIELD",
+        "TAIL_ENTITY_ID_FIELD",
+        "RELATION_ID_FIELD",
+        "ENTITY_ID_FIELD",
+        "kg_reverse_r",
+        "entity_kg_num_interval",
+        "relation_kg_num_interval",
+    ),
+    "belongs to the model: only BERT4Rec reads what its transform makes": ("transform",),
+    "has no effect: checkpoints lie in the run directory; set run_dir": ("checkpoint_dir",),
+    "has no effect: batches are cut from memory faster than a worker could hand them over": ("worker",),
+}
+WITHOUT_EFFECT = {key: reason for reason, keys in _REASONS.items() for key in keys}

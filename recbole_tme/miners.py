@@ -1,0 +1,39 @@
+"""Miners choose negatives by what the model scores highly now."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def clamp_window(low: int, high: int, n_negatives: int, n_candidates: int) -> tuple[int, int]:
+    """Fit the rank window ``low .. high - 1`` into a catalogue.
+
+    Args:
+        low, high: wanted window, 0-based ranks, ``high`` exclusive.
+        n_negatives: how many ranks will be drawn from it.
+        n_candidates: items that can be ranked (the catalogue without the target).
+
+    Returns:
+        The clamped ``(low, high)``: inside the catalogue and, where it is large enough, wide enough for the draw.
+    """
+    high = min(high, n_candidates)
+    low = max(0, min(low, high - n_negatives))
+    return low, high
+
+
+def draw_from_window(ranked: Tensor, low: int, n_negatives: int) -> Tensor:
+    """Draw items per session without replacement, uniformly over the ranks of a window.
+
+    Args:
+        ranked: items by descending score, ``[B, high]`` long, the target and padding already left out.
+        low: first rank that may be drawn (0 = the highest score).
+        n_negatives: draws per session; all of the window where it holds fewer.
+
+    Returns:
+        ``[B, min(n_negatives, high - low)]`` long.
+    """
+    window = ranked[:, low:]
+    # The n largest of independent uniforms are a draw without replacement, for all sessions at once.
+    order = torch.rand(window.shape, device=ranked.device).topk(min(n_negatives, window.shape[1]), dim=1).indices
+    return window.gather(1, order)

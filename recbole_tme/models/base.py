@@ -1,0 +1,94 @@
+"""The one class that knows RecBole's Interaction; a model adds an encoder and, if it has any, auxiliary losses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor, nn
+
+from recbole_tme.losses import catalogue_cross_entropy
+
+
+class Encoded(NamedTuple):
+    """What an encoder hands to the scoring head and the auxiliary losses.
+
+    Attributes:
+        session: session vectors, ``[B, d]``.
+        item_seq: the clicks they were made from, ``[B, L]`` long, 0 is padding.
+        item_seq_len: clicks per session, ``[B]`` long.
+    """
+
+    session: Tensor
+    item_seq: Tensor
+    item_seq_len: Tensor
+
+
+class SessionRecommender(SequentialRecommender):
+    """A session model scored by the inner product of session vector and item embedding.
+
+    Subclasses build their layers in ``__init__`` and call :meth:`reset_parameters` at its end, and implement
+    :meth:`encode`; they may add :meth:`auxiliary_losses`, which run in training only.
+    """
+
+    input_type = InputType.POINTWISE
+    # Padding changes nothing for these models, so that a batch need only be as wide as its longest session.
+    variable_length = True
+    # How many best-scored items per session the auxiliary losses want to see.
+    n_ranked = 0
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.embedding_size = config["embedding_size"]
+        self.item_embedding = nn.Embedding(self.n_items, self.embedding_size, padding_idx=0)
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter from U(-1/sqrt(d), 1/sqrt(d)), the field's choice and part of the model."""
+        bound = self.embedding_size**-0.5
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-bound, bound)
+            self.item_embedding.weight[0] = 0
+
+    def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
+        """Encode right-padded sessions, ``[B, L]`` long and ``[B]`` long."""
+        raise NotImplementedError(f"{type(self).__name__} must implement encode")
+
+    def auxiliary_losses(self, encoded: Encoded, ranked: Tensor) -> dict[str, Tensor]:
+        """Further training losses by name, already weighted.
+
+        Args:
+            encoded: the batch.
+            ranked: the ``n_ranked`` best-scored items of each session without its target, ``[B, n_ranked]``.
+        """
+        return {}
+
+    def losses(self, interaction) -> dict[str, Tensor]:
+        """Every training loss of a batch by name, scalars; their sum is minimised."""
+        encoded = self._encode(interaction)
+        target = interaction[self.POS_ITEM_ID]
+        recommendation, ranked = catalogue_cross_entropy(
+            encoded.session, self.item_embedding.weight, target, self.n_ranked
+        )
+        return {"recommendation": recommendation, **self.auxiliary_losses(encoded, ranked)}
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Session vectors, ``[B, d]``, as RecBole's sequential models return them."""
+        return self.encode(item_seq, item_seq_len).session
+
+    def calculate_loss(self, interaction) -> Tensor:
+        return sum(self.losses(interaction).values())
+
+    def predict(self, interaction) -> Tensor:
+        """Scores of the items in ``interaction``, ``[B]``."""
+        session = self._encode(interaction).session
+        return (session * self.item_embedding(interaction[self.ITEM_ID])).sum(-1)
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """Scores of the whole catalogue, ``[B, N + 1]``; column 0 is padding."""
+        return self._encode(interaction).session @ self.item_embedding.weight.T
+
+    def _encode(self, interaction) -> Encoded:
+        return self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])

@@ -1,0 +1,300 @@
+"""Model names to model classes: ours, plugins, entry points and RecBole's own sequential models."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from recbole_tme.errors import UserError
+from recbole_tme.plugins import execute
+from recbole_tme.properties_root import properties_root
+from recbole_tme.schema import did_you_mean
+
+OUR_MODELS = {
+    "TMEGNN": "recbole_tme.models.tmegnn:TMEGNN",
+}
+ENTRY_POINT_GROUP = "recbole_tme.models"
+BUILTIN_PREFIX = "recbole:"
+RECBOLE_MODELS = "recbole.model.sequential_recommender"
+
+_FEATURES = "it needs item features, and session data has none"
+_KNOWLEDGE = "it needs knowledge graph embeddings, and session data has none"
+_USERS = "it learns a vector per user, and every test session is a new user"
+_LABELS = "it predicts the click on one labelled candidate, not a ranking of the catalogue"
+REFUSED = {
+    "FDSA": _FEATURES,
+    "GRU4RecF": _FEATURES,
+    "SASRecF": _FEATURES,
+    "S3Rec": "it needs item features, a pre-training stage and a trainer of its own",
+    "GRU4RecKG": _KNOWLEDGE,
+    "KSR": _KNOWLEDGE,
+    "DIN": _LABELS,
+    "DIEN": _LABELS,
+    "Caser": _USERS,
+    "FOSSIL": _USERS,
+    "FPMC": _USERS,
+    "HGN": _USERS,
+    "HRM": _USERS,
+    "NPE": _USERS,
+    "SHAN": _USERS,
+    "TransRec": _USERS,
+}
+
+# "Title." in VENUE 2019, as RecBole's modules cite their papers.
+_PAPER = re.compile(r'"([^"]+?)\.?"[.,]?\s+in\s+([^.]*?\d{4})', re.IGNORECASE)
+
+_plugins: dict[str, type] = {}
+_plugin_files: dict[Path, list[str]] = {}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model's name, where it comes from ("ours", "plugin", "entry point", "RecBole") and one line about it."""
+
+    name: str
+    origin: str
+    description: str
+
+
+def resolve(name: str) -> type:
+    """The class of a model name.
+
+    ``recbole:NAME`` is RecBole's built-in model; a plain name is ours, a plugin's or an entry point's, else RecBole's.
+
+    Raises:
+        UserError: unknown name (with the nearest one), a broken entry point, or a RecBole model that needs more than
+            sessions.
+    """
+    if name.startswith(BUILTIN_PREFIX):
+        return _resolve_builtin(name.removeprefix(BUILTIN_PREFIX))
+    model_class = find_external(name)
+    return _resolve_builtin(name) if model_class is None else model_class
+
+
+def external_names() -> list[str]:
+    """Names of the models that RecBole does not provide."""
+    return [*OUR_MODELS, *_plugins, *(entry.name for entry in _entry_points())]
+
+
+def find_external(name: str, ignore_case: bool = False) -> type | None:
+    """The class of a name that RecBole does not provide, or None.
+
+    Args:
+        name: a model name.
+        ignore_case: match ``tmegnn`` with ``TMEGNN``, as RecBole's module names require.
+
+    Raises:
+        UserError: the entry point of that name is broken or provided twice.
+    """
+
+    def same(other: str) -> bool:
+        return other.lower() == name.lower() if ignore_case else other == name
+
+    for ours, target in OUR_MODELS.items():
+        if same(ours):
+            module, _, attribute = target.partition(":")
+            return getattr(importlib.import_module(module), attribute)
+    for plugin, model_class in _plugins.items():
+        if same(plugin):
+            return model_class
+    found = [entry for entry in _entry_points() if same(entry.name)]
+    if len({entry.value for entry in found}) > 1:
+        providers = ", ".join(sorted(_provider(entry) for entry in found))
+        raise UserError(f"model {name} is provided by more than one package ({providers}); uninstall all but one")
+    return _load_entry_point(found[0]) if found else None
+
+
+def load_plugin(path: Path | str) -> list[str]:
+    """Register the models that a Python file defines; loading a file again changes nothing.
+
+    Each subclass of RecBole's ``SequentialRecommender`` defined in the file is a model. Its defaults are the
+    ``<Model>.yaml`` beside the file, or its class attribute ``defaults``.
+
+    Returns:
+        The names of the file's models.
+
+    Raises:
+        UserError: the file is missing, raises (names its line), defines no model, or a name is taken.
+    """
+    path = Path(path).expanduser().resolve()
+    if path in _plugin_files:
+        return list(_plugin_files[path])
+    if not path.is_file():
+        raise UserError(f"plugin {path} does not exist")
+    module = execute(path)
+    try:
+        models = _models_of(module, path)
+    except UserError:
+        del sys.modules[module.__name__]
+        raise
+    _plugins.update(models)
+    _plugin_files[path] = list(models)
+    return list(models)
+
+
+def plugin_file(model_class: type) -> Path | None:
+    """The plugin file that defines a class, or None."""
+    for path, names in _plugin_files.items():
+        if any(_plugins[name] is model_class for name in names):
+            return path
+    return None
+
+
+def is_builtin(model_class: type) -> bool:
+    """Whether a model class is RecBole's own."""
+    return model_class.__module__.startswith("recbole.")
+
+
+def registered_name(model_class: type) -> str:
+    """The name that :func:`resolve` turns into this very class, whatever models are added later."""
+    return (BUILTIN_PREFIX if is_builtin(model_class) else "") + model_class.__name__
+
+
+def source_file(model_class: type) -> Path:
+    """The Python file that defines a model class."""
+    return Path(inspect.getfile(model_class))
+
+
+def property_file(model_class: type) -> Path | None:
+    """The YAML file with a model's defaults, or None where it has none."""
+    name = f"{model_class.__name__}.yaml"
+    if is_builtin(model_class):
+        path = recbole_root() / "properties" / "model" / name
+    elif model_class.__module__.startswith("recbole_tme."):
+        path = properties_root() / "model" / name
+    else:
+        path = source_file(model_class).with_name(name)
+    return path if path.is_file() else None
+
+
+def list_models() -> list[ModelInfo]:
+    """Every model that can be named, ours first, without importing RecBole's."""
+    models = [ModelInfo(name, "ours", _describe_target(target)) for name, target in OUR_MODELS.items()]
+    models += [ModelInfo(name, "plugin", _first_line(cls.__doc__)) for name, cls in sorted(_plugins.items())]
+    for entry in sorted(_entry_points(), key=lambda entry: entry.name):
+        try:
+            description = _first_line(_load_entry_point(entry).__doc__)
+        except UserError as error:
+            description = f"broken: {error}"
+        models.append(ModelInfo(entry.name, "entry point", description))
+    taken = {model.name for model in models}
+    for name, description in sorted(_builtin_models().items()):
+        if name not in REFUSED:
+            models.append(ModelInfo(f"{BUILTIN_PREFIX}{name}" if name in taken else name, "RecBole", description))
+    return models
+
+
+def unknown_model(name: str, sequential_only: bool = True) -> UserError:
+    """The error for a name that is no model's, with the nearest name that is one."""
+    builtin = _builtin_models() if sequential_only else _all_builtin_names()
+    hint = did_you_mean(name.removeprefix(BUILTIN_PREFIX), [*external_names(), *builtin])
+    return UserError(f"unknown model {name!r}{hint or '; recbole-tme list models shows all'}")
+
+
+@functools.lru_cache(maxsize=1)
+def recbole_root() -> Path:
+    """RecBole's package directory, found without importing its modules.
+
+    Raises:
+        UserError: RecBole is not installed.
+    """
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise UserError("RecBole is not installed; pip install recbole==1.2.1")
+    return Path(spec.origin).parent
+
+
+def _resolve_builtin(name: str) -> type:
+    if name in REFUSED:
+        raise UserError(f"RecBole's {name} cannot run on session data: {REFUSED[name]}")
+    if name in _builtin_models():
+        return getattr(importlib.import_module(f"{RECBOLE_MODELS}.{name.lower()}"), name)
+    if name in _all_builtin_names():
+        raise UserError(f"RecBole's {name} is not a sequential model; recbole-tme list models shows those that are")
+    raise unknown_model(name)
+
+
+@functools.lru_cache(maxsize=1)
+def _builtin_models() -> dict[str, str]:
+    """RecBole's sequential models and the paper of each, read from the source files: importing them would import
+    torch and all of RecBole."""
+    models = {}
+    for path in sorted((recbole_root() / "model" / "sequential_recommender").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        paper = _PAPER.search(" ".join((ast.get_docstring(tree) or "").split()))
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem:
+                models[node.name] = f"{paper[1]} ({paper[2]})" if paper else _first_line(ast.get_docstring(node))
+    return models
+
+
+def _all_builtin_names() -> list[str]:
+    return sorted(path.stem for path in (recbole_root() / "properties" / "model").glob("*.yaml"))
+
+
+def _describe_target(target: str) -> str:
+    module, _, attribute = target.partition(":")
+    path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == attribute:
+            return _first_line(ast.get_docstring(node))
+    raise LookupError(f"{path} defines no class {attribute}")
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0].strip()
+
+
+def _entry_points() -> list[importlib.metadata.EntryPoint]:
+    return list(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+
+
+def _provider(entry: importlib.metadata.EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value
+
+
+def _load_entry_point(entry: importlib.metadata.EntryPoint) -> type:
+    where = f"model {entry.name} of the package {_provider(entry)}"
+    if entry.name in OUR_MODELS:
+        raise UserError(f"{where} has the name of one of our models; uninstall that package or have it renamed")
+    try:
+        model_class = entry.load()
+    except Exception as error:
+        raise UserError(f"{where} ({entry.value}) cannot be imported: {type(error).__name__}: {error}") from error
+    if not _is_model(model_class):
+        raise UserError(f"{where} ({entry.value}) is not a subclass of RecBole's SequentialRecommender")
+    if model_class.__name__ != entry.name:
+        raise UserError(f"{where} is a class named {model_class.__name__}; entry point and class need one name")
+    return model_class
+
+
+def _is_model(value: object) -> bool:
+    from recbole.model.abstract_recommender import SequentialRecommender
+
+    return inspect.isclass(value) and issubclass(value, SequentialRecommender) and value is not SequentialRecommender
+
+
+def _models_of(module: ModuleType, path: Path) -> dict[str, type]:
+    """The models a plugin defines itself, not those it imports, by name."""
+    defined = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    models = {value.__name__: value for value in defined if _is_model(value) and not value.__name__.startswith("_")}
+    if not models:
+        raise UserError(f"plugin {path} defines no model: no class derived from RecBole's SequentialRecommender")
+    for name in models:
+        owner = "this package" if name in OUR_MODELS else _plugin_owner(name)
+        if owner or any(entry.name == name for entry in _entry_points()):
+            raise UserError(f"plugin {path}: the model name {name} is taken by {owner or 'an installed package'}")
+    return models
+
+
+def _plugin_owner(name: str) -> str:
+    return next((str(path) for path, names in _plugin_files.items() if name in names), "")

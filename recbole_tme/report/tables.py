@@ -1,0 +1,119 @@
+"""Result tables in Markdown, made from run directories or from the ``metrics.json`` files they hold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.summary import protocol_lines, shown_name
+from recbole_tme.files import write_atomically
+
+METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20")
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", nargs="+", type=Path, help="run directories, metrics.json files or folders of them")
+    parser.add_argument("--into", type=Path, help=f"replace the text between {BEGIN} and {END} in this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    text = markdown(read_results(args.results))
+    if args.into is None:
+        print(text)
+    else:
+        insert(args.into, text)
+    return 0
+
+
+def read_results(paths: Iterable[Path]) -> list[dict]:
+    """Every finished run found at or below the paths.
+
+    Raises:
+        UserError: a path does not exist, holds no finished run, or holds a JSON file that is not a result.
+    """
+    results = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} does not exist; name a run directory or a metrics.json file")
+        files = [path] if path.is_file() else sorted(path.rglob("metrics.json")) or sorted(path.rglob("*.json"))
+        if not files:
+            raise UserError(f"{path} holds no metrics.json: no run there has finished")
+        for file in files:
+            results.append(read_result(file))
+    return results
+
+
+def read_result(file: Path) -> dict:
+    """One run's ``metrics.json``.
+
+    Raises:
+        UserError: the file is not one.
+    """
+    try:
+        result = json.loads(file.read_text())
+    except ValueError:
+        result = None
+    if not isinstance(result, dict) or not {"protocol", "test", "slices"} <= set(result):
+        raise UserError(f"{file} is not the metrics.json of a run; name one, or a run directory")
+    return result
+
+
+def markdown(results: Sequence[dict]) -> str:
+    """One table per protocol fingerprint, a row per model: mean over seeds, with the standard deviation where there
+    are several. Results of different data, splits or selection rules never share a table."""
+    tables = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        protocol = result["protocol"]
+        tables[(protocol["dataset"], protocol["fingerprint"])][result["model"]].append(result)
+    return "\n\n".join(one_table(models) for _, models in sorted(tables.items()))
+
+
+def one_table(models: dict[str, list[dict]]) -> str:
+    protocol = next(iter(models.values()))[0]["protocol"]
+    ordered = sorted(models, key=lambda model: -mean_of(models[model], METRICS[-1]))
+    head = ["model", "seeds", *map(shown_name, METRICS), "repeated P@20", "new P@20", "epoch s"]
+    lines = [
+        f"**{protocol['dataset']}** (protocol {protocol['fingerprint']}): " + "; ".join(protocol_lines(protocol)) + ".",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|---|" + "---:|" * (len(head) - 1),
+    ]
+    for model in ordered:
+        runs = models[model]
+        cells = [model, str(len(runs)), *(cell([run["test"][metric] for run in runs]) for metric in METRICS)]
+        for kind in ("repeat", "new"):
+            cells.append(cell([run["slices"][kind]["metrics"]["hit@20"] for run in runs]))
+        cells.append(f"{statistics.median(run['epoch_seconds'] for run in runs):.0f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def mean_of(runs: Sequence[dict], metric: str) -> float:
+    return statistics.fmean(run["test"][metric] for run in runs)
+
+
+def cell(values: Sequence[float]) -> str:
+    """Mean in percent, with the standard deviation over seeds where there are at least two."""
+    text = f"{100 * statistics.fmean(values):.2f}"
+    return text if len(values) < 2 else f"{text} ± {100 * statistics.stdev(values):.2f}"
+
+
+def insert(path: Path, text: str) -> None:
+    """Replace what stands between the two markers of a file.
+
+    Raises:
+        UserError: the file or a marker is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; name a file that holds {BEGIN} and {END}")
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{path} lacks the markers {BEGIN} and {END}; add them where the table belongs")
+    write_atomically(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())

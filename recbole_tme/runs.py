@@ -1,0 +1,142 @@
+"""The run directory: the contract between training and everything that reads results.
+
+``<run_dir>/<dataset>/<model>/<utc>-s<seed>-<hash>/`` holds
+
+=====================  ================================================================================
+``config.yaml``        resolved settings; ``--config_files=`` with it repeats the run
+``history.csv``        a row per epoch: phase, named losses, learning rate, seconds, validation metrics
+``checkpoint-*.pt``    everything ``--resume`` needs, as of a phase's last finished epoch
+``model.safetensors``  weights of the selected epoch
+``items.txt``          external item id per row of the embedding table, row 0 is padding
+``ranks.npz``          rank of every test instance
+``environment.json``   versions and machine
+``log.txt``            what was logged
+``tensorboard/``       the same curves for TensorBoard
+``metrics.json``       results; written last, so that its presence says "finished"
+=====================  ================================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from recbole_tme.errors import UserError
+from recbole_tme.files import write_atomically, writing
+
+REPORTED_PACKAGES = ("recbole_tme", "recbole", "torch", "numpy", "pandas", "scipy", "pyarrow", "ray")
+
+
+class RunDirectory:
+    """One run's files, by name.
+
+    Args:
+        path: an existing directory; see :meth:`create` for a new one and :meth:`open` for a finished or broken-off one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.history_file = self.path / "history.csv"
+        self.model_file = self.path / "model.safetensors"
+        self.items_file = self.path / "items.txt"
+        self.ranks_file = self.path / "ranks.npz"
+        self.metrics_file = self.path / "metrics.json"
+        self.environment_file = self.path / "environment.json"
+        self.log_file = self.path / "log.txt"
+        self.tensorboard_dir = self.path / "tensorboard"
+
+    @classmethod
+    def create(cls, root: Path, dataset: str, model: str, seed: int, config_hash: str) -> RunDirectory:
+        """Make a new, uniquely named run directory.
+
+        Raises:
+            UserError: ``root`` cannot be written.
+        """
+        parent = Path(root) / dataset / model
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+        name = f"{stamp}-s{seed}-{config_hash}"
+        with writing(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            # Runs of one second and setting (parallel trials) get a counter.
+            for attempt in range(1, 10_000):
+                path = parent / (name if attempt == 1 else f"{name}-{attempt}")
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                return cls(path)
+        raise UserError(f"{parent} holds too many runs named {name}; remove some")
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunDirectory:
+        """Open an existing run directory.
+
+        Raises:
+            UserError: it does not exist or holds no ``config.yaml``.
+        """
+        run = cls(Path(path))
+        if not run.config_file.is_file():
+            raise UserError(f"{path} is not a run directory: it has no config.yaml")
+        return run
+
+    def checkpoint_file(self, phase: str) -> Path:
+        """Where training phase ``phase`` keeps its state."""
+        return self.path / f"checkpoint-{phase}.pt"
+
+    @property
+    def finished(self) -> bool:
+        return self.metrics_file.is_file()
+
+    def write_config(self, plain: Mapping) -> None:
+        text = yaml.safe_dump(dict(plain), sort_keys=True, allow_unicode=True)
+        write_atomically(self.config_file, text.encode())
+
+    def write_items(self, tokens: Sequence[str]) -> None:
+        write_atomically(self.items_file, ("\n".join(map(str, tokens)) + "\n").encode())
+
+    def write_metrics(self, metrics: Mapping) -> None:
+        write_atomically(self.metrics_file, (json.dumps(metrics, indent=1) + "\n").encode())
+
+    def read_metrics(self) -> dict:
+        return json.loads(self.metrics_file.read_text())
+
+    def write_environment(self, extra: Mapping) -> None:
+        write_atomically(self.environment_file, (json.dumps(environment() | dict(extra), indent=1) + "\n").encode())
+
+    def write_history(self, rows: Sequence[Mapping]) -> None:
+        """Write all epochs so far; columns are the union of the rows' keys in order of appearance."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.history_file, text.getvalue().encode())
+
+
+def environment() -> dict:
+    """Versions and machine a run was made with, as plain data."""
+    versions = {}
+    for package in REPORTED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }

@@ -1,0 +1,276 @@
+"""Training on RecBole's Trainer: learning rate schedules, named losses, a run directory and true resume."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from recbole.trainer import Trainer
+from recbole.utils import early_stopping
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from recbole_tme.checkpoint import load_checkpoint, save_checkpoint
+from recbole_tme.compat import tensorboard_in
+from recbole_tme.errors import UserError
+from recbole_tme.files import writing
+
+if TYPE_CHECKING:
+    from recbole_tme.runs import RunDirectory
+
+# A NaN is looked for this often: on a GPU each look waits for the device.
+CHECK_EVERY = 50
+
+
+class SessionTrainer(Trainer):
+    """Trains any RecBole sequential model on session loaders.
+
+    Args:
+        config: the resolved configuration.
+        model: the model, on its device.
+        run: where everything is written.
+        items: external item ids by internal id, ``[N + 1]``; kept in the checkpoint.
+        evaluate: ``evaluate(model, loader) -> dict`` of metrics by name, such as ``{"mrr@20": 0.15}``.
+        phase: name of this training in the history ("select", or "retrain" on train + validation).
+    """
+
+    def __init__(self, config, model, run: RunDirectory, items: list[str], evaluate: Callable, phase: str = "select"):
+        with tensorboard_in(run.tensorboard_dir):
+            super().__init__(config, model)
+        self.run = run
+        self.items = items
+        self.phase = phase
+        self.evaluate_model = evaluate
+        self.scheduler = build_scheduler(self.optimizer, config)
+        self.history: list[dict] = []
+        self.best_epoch = -1
+        self.best_state: dict[str, Tensor] = {}
+        self.finished = False
+
+    def fit(
+        self,
+        train_data,
+        valid_data=None,
+        verbose=True,
+        saved=True,
+        show_progress=False,
+        callback_fn=None,
+    ):
+        """Train until ``epochs`` are done or validation has not improved for ``stopping_step`` epochs.
+
+        Args:
+            train_data: loader of training batches with ``state_dict``/``load_state_dict``.
+            valid_data: loader to select the epoch on; None keeps the last epoch.
+            verbose: log a line per epoch.
+            saved: write a checkpoint after each epoch.
+            show_progress: show a progress bar with the time left.
+            callback_fn: called as ``callback_fn(epoch, valid_score)`` after each epoch's checkpoint.
+
+        Returns:
+            ``(best validation score, metrics of that epoch)``, as RecBole's; ``(-inf, None)`` without validation.
+
+        Raises:
+            UserError: the loss became NaN, or the run directory cannot be written.
+        """
+        for epoch in range(self.start_epoch, self.epochs):
+            if self.finished:
+                break
+            row = {"phase": self.phase, "epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+            started = time.perf_counter()
+            row |= self._train_epoch(train_data, epoch, show_progress=show_progress)
+            row["train_seconds"] = round(time.perf_counter() - started, 3)
+            self.scheduler.step()
+            score = self._validate(epoch, valid_data, row) if valid_data is not None else None
+            if valid_data is None:
+                self._keep_weights(epoch)
+            self.finished = self.finished or epoch + 1 == self.epochs
+            self.history.append(row)
+            self._report(row, verbose)
+            if saved:
+                self.run.write_history(self.history)
+                self.save(epoch, train_data)
+            if callback_fn is not None:
+                callback_fn(epoch, score)
+        self.model.load_state_dict(self.best_state)
+        self.tensorboard.close()
+        return self.best_valid_score, self.best_valid_result
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False) -> dict[str, float]:
+        """One pass over the training instances; returns the mean of each named loss over the batches."""
+        self.model.train()
+        loss_func = loss_func or named_losses(self.model)
+        parameters = list(self.model.parameters())
+        totals: dict[str, Tensor] = {}
+        batches = tqdm(
+            train_data,
+            total=len(train_data),
+            desc=f"epoch {epoch_idx}",
+            # None shows the bar on a terminal only, so that logs stay readable.
+            disable=None if show_progress else True,
+        )
+        for step, interaction in enumerate(batches, start=1):
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+                losses = loss_func(interaction.to(self.device))
+                loss = sum(losses.values())
+            loss.backward()
+            if self.clip_grad_norm:
+                clip_grad_norm_(parameters, **self.clip_grad_norm)
+            self.optimizer.step()
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + value.detach()
+            if step % CHECK_EVERY == 0 or step == len(train_data):
+                check_finite(totals, epoch_idx, step)
+        return {f"loss_{name}": float(total) / len(train_data) for name, total in totals.items()}
+
+    def _validate(self, epoch: int, valid_data, row: dict) -> float:
+        started = time.perf_counter()
+        metrics = self.evaluate_model(self.model, valid_data)
+        row["valid_seconds"] = round(time.perf_counter() - started, 3)
+        row |= {f"valid_{name}": value for name, value in metrics.items()}
+        score = metrics[self.valid_metric]
+        self.best_valid_score, self.cur_step, stop, improved = early_stopping(
+            score, self.best_valid_score, self.cur_step, max_step=self.stopping_step, bigger=True
+        )
+        if improved:
+            self.best_valid_result = metrics
+            self._keep_weights(epoch)
+        self.finished = stop
+        return score
+
+    def _keep_weights(self, epoch: int) -> None:
+        self.best_epoch = epoch
+        self.best_state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def _report(self, row: dict, verbose: bool) -> None:
+        for name, value in row.items():
+            if isinstance(value, float):
+                self.tensorboard.add_scalar(f"{self.phase}/{name}", value, row["epoch"])
+        if verbose:
+            shown = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+            self.logger.info(shown)
+
+    def save(self, epoch: int, train_data) -> None:
+        """Write the checkpoint ``--resume`` continues from, in one replace.
+
+        Raises:
+            UserError: the run directory cannot be written.
+        """
+        payload = {
+            "model": self.config["model"],
+            "items": self.items,
+            "epoch": epoch,
+            "state_dict": self.model.state_dict(),
+            "best_state": self.best_state,
+            "best_epoch": self.best_epoch,
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": self.best_valid_result,
+            "cur_step": self.cur_step,
+            "finished": self.finished,
+            "other_parameter": self.model.other_parameter(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "loader": train_data.state_dict(),
+            "rng": rng_state(),
+            "history": self.history,
+        }
+        path = self.run.checkpoint_file(self.phase)
+        with writing(path):
+            save_checkpoint(path, payload)
+
+    def resume(self, train_data) -> None:
+        """Continue from the run's checkpoint, bit for bit as if it had never stopped.
+
+        Raises:
+            UserError: the checkpoint is damaged, or of another model or catalogue.
+        """
+        state = load_checkpoint(
+            self.run.checkpoint_file(self.phase),
+            items=self.items,
+            model=self.config["model"],
+            map_location=self.device,
+        )
+        self.model.load_state_dict(state["state_dict"])
+        self.model.load_other_parameter(state["other_parameter"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        train_data.load_state_dict(state["loader"])
+        self.start_epoch = state["epoch"] + 1
+        self.best_state, self.best_epoch = state["best_state"], state["best_epoch"]
+        self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
+        self.cur_step, self.finished = state["cur_step"], state["finished"]
+        self.history = state["history"]
+        set_rng_state(state["rng"])
+
+
+def named_losses(model) -> Callable:
+    """The model's losses by name; a RecBole model's unnamed loss (or tuple of losses) gets numbered names."""
+    if hasattr(model, "losses"):
+        return model.losses
+
+    def losses(interaction) -> dict[str, Tensor]:
+        loss = model.calculate_loss(interaction)
+        if isinstance(loss, tuple):
+            return {str(i): part for i, part in enumerate(loss)}
+        return {"recommendation": loss}
+
+    return losses
+
+
+def check_finite(totals: dict[str, Tensor], epoch: int, step: int) -> None:
+    """Stop a training that has diverged.
+
+    Raises:
+        UserError: a summed loss is NaN or infinite; names it.
+    """
+    for name, total in totals.items():
+        if not torch.isfinite(total):
+            raise UserError(
+                f"the {name} loss became {float(total)} in epoch {epoch}, by step {step}; "
+                f"lower learning_rate or set clip_grad_norm"
+            )
+
+
+def build_scheduler(optimizer, config):
+    """The learning rate schedule named by ``lr_schedule``: none, step (every ``lr_step`` epochs by ``lr_gamma``) or
+    cosine (to 0 over ``epochs``)."""
+    name = config["lr_schedule"]
+    if name == "step":
+        return torch.optim.lr_scheduler.StepLR(optimizer, config["lr_step"], config["lr_gamma"])
+    if name == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config["epochs"])
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
+
+
+def rng_state() -> dict:
+    """State of every random number generator a model may draw from, as tensors and plain data."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [
+            kind,
+            torch.from_numpy(keys.astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def set_rng_state(state: dict) -> None:
+    """Restore what :func:`rng_state` returned."""
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

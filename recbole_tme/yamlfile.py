@@ -1,0 +1,108 @@
+"""YAML settings files, read strictly: the line of each key is known, and a key given twice is an error."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_tme.errors import UserError
+
+# RecBole's float, which unlike YAML 1.1's takes 1e-3 and 5e4.
+_FLOAT = re.compile(
+    r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+    |\.[0-9_]+(?:[eE][-+]?[0-9]+)?
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
+
+
+class SettingsLoader(yaml.SafeLoader):
+    """Plain YAML with RecBole's floats, without dates, and with an error for a key that is given twice."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+SettingsLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+SettingsLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def parse_value(text: str) -> Any:
+    """A command line value as a YAML scalar or flow collection; ``None`` is null.
+
+    Nothing is evaluated; text that is not YAML, such as an unclosed bracket, is a string.
+    """
+    if text == "None":
+        return None
+    try:
+        return yaml.load(text, Loader=SettingsLoader) if text.strip() else ""
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """Settings of one YAML file and the 1-based line of each key."""
+
+    path: Path
+    values: dict[str, Any]
+    lines: dict[str, int]
+
+
+def read_settings(path: Path) -> SettingsFile:
+    """Read a YAML file of ``key: value`` settings.
+
+    Raises:
+        UserError: the file is missing, unreadable, broken (names the line), empty or not a mapping of names.
+    """
+    values, nodes = read_nodes(path)
+    if values is None:
+        raise UserError(f"{path} is empty; write key: value lines or leave the file out")
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold key: value lines, not a {type(values).__name__}")
+    for key in values:
+        if not isinstance(key, str):
+            raise UserError(f"{path}: the key {key!r} is not a name; quote it if it is meant as one")
+    return SettingsFile(Path(path), values, {key.value: key.start_mark.line + 1 for key, _ in nodes})
+
+
+def read_nodes(path: Path) -> tuple[Any, list]:
+    """A YAML file's content, and the ``(key, value)`` nodes of its outermost mapping, which know their lines.
+
+    Raises:
+        UserError: the file is missing, unreadable or not YAML (names the line).
+    """
+    try:
+        loader = SettingsLoader(Path(path).read_text(encoding="utf-8-sig"))
+        node = loader.get_single_node()
+        values = None if node is None else loader.construct_document(node)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
+        raise UserError(f"{where}: not valid YAML: {problem}") from error
+    return values, node.value if isinstance(values, dict) else []

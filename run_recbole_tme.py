@@ -1,0 +1,8 @@
+"""The program `recbole-tme`, for a checkout: `python run_recbole_tme.py --model=TMEGNN --dataset=tmall`."""
+
+import sys
+
+from recbole_tme.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

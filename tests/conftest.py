@@ -1,0 +1,38 @@
+"""What every test shares: a cache directory of its own, one thread, and where the real data lies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# Two processes of a test must not fight over the cores, nor over the user's own cache.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_directory(tmp_path_factory):
+    """The data cache of this test session; the environment variable reaches subprocesses too."""
+    directory = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("RECBOLE_TME_CACHE")
+    os.environ["RECBOLE_TME_CACHE"] = str(directory)
+    yield directory
+    if before is None:
+        del os.environ["RECBOLE_TME_CACHE"]
+    else:
+        os.environ["RECBOLE_TME_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def plain_command_line(monkeypatch):
+    """RecBole's Config reads sys.argv; a test's configuration must not see pytest's own arguments."""
+    monkeypatch.setattr("sys.argv", ["test"])
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the real data sets beside the project (../shared/data)")
+    return SHARED_DATA

@@ -1,0 +1,142 @@
+"""The command line: one program under three names, and one clear line for bad input."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from recbole_tme.cli import main
+
+ROOT = Path(__file__).parents[1]
+QUICK = ["--dataset=toy", "--epochs=1", "--show_progress=False", "--embedding_size=16"]
+
+
+@pytest.fixture(autouse=True)
+def in_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def program(*command, cwd):
+    return subprocess.run(
+        [sys.executable, *command], cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+
+
+def error_line(argv, capsys) -> str:
+    """The one line a bad command line gets; it exits with 2 and leaves nothing behind."""
+    assert main(argv) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert not list(Path("runs").rglob("metrics.json"))
+    return lines[0]
+
+
+@pytest.mark.parametrize("name", [["-m", "recbole_tme"], [str(ROOT / "run_recbole_tme.py")]])
+def test_program_runs_and_reports(name, tmp_path):
+    done = program(*name, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "P@20" in done.stderr and list(tmp_path.glob("runs/toy/TMEGNN/*/metrics.json"))
+
+
+def test_bad_input_exits_2_without_a_traceback(tmp_path):
+    done = program("-m", "recbole_tme", "--model=TMEGN", "--dataset=toy", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "TMEGNN" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_console_script_is_declared():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["recbole-tme"] == "recbole_tme.cli:main"
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--model=TMEGN"], "TMEGNN"),
+        (["--model=tmegnn"], "TMEGNN"),
+        (["--model=recbole:SRGN"], "SRGNN"),
+        (["--dataset=tmal"], "tmall"),
+        (["--lerning_rate=5"], "learning_rate"),
+        (["--learning_rate=-1"], "learning_rate"),
+        (["--learning_rate=abc"], "learning_rate"),
+        (["--learning_rate=.nan"], "learning_rate"),
+        (["--train_batch_size=0"], "train_batch_size"),
+        (["--train_batch_size=64.5"], "train_batch_size"),
+        (["--epochs=0"], "epochs"),
+        (["--embedding_size=0"], "embedding_size"),
+        (["--dropout_prob=1.5"], "dropout_prob"),
+        (["--topk=ten"], "topk"),
+        (["--topk=[0]"], "topk"),
+        (["--topk=[5, 10, 20, 100000]"], "100000"),
+        (["--metrics=[Recal]"], "Recall"),
+        (["--valid_metric=MRR@50"], "valid_metric"),
+        (["--valid_metric=MMR@20"], "MRR"),
+        (["--learner=adamm"], "adam"),
+        (["--clip_grad_norm=5"], "clip_grad_norm"),
+        (["--seed=abc"], "seed"),
+        (["--reproducibility=perhaps"], "reproducibility"),
+        (["--lr_schedule=stepp"], "lr_schedule"),
+        (["--select_on=train"], "select_on"),
+        (["--rank_low=-1"], "rank_low"),
+        (["--config_files=missing.yaml"], "missing.yaml"),
+        (["--plugin=missing.py"], "missing.py"),
+        (["--resume=missing"], "missing"),
+        (["stray"], "stray"),
+        (["--epochs=1", "--epochs=2"], "epochs"),
+        (["--device=cuda:99"], "device"),
+        (["--foo=__import__('os').system('touch hacked')"], "foo"),
+    ],
+)
+def test_each_bad_option_gets_one_line_that_names_it(argv, named, capsys):
+    assert named in error_line(["--dataset=toy", *argv] if "--dataset" not in argv[0] else argv, capsys)
+    assert not Path("hacked").exists() and not Path("runs").exists()
+
+
+def test_values_with_equals_signs_and_separate_values(capsys):
+    assert main([*QUICK[:1], "--epochs", "1", "--show_progress", "False", "--embedding_size", "16", "--run_dir=a=b"]) == 0
+    assert list(Path("a=b").glob("toy/TMEGNN/*/metrics.json"))
+
+
+def test_an_unwritable_run_directory_is_one_line(capsys):
+    Path("runs").write_text("a file is in the way")
+    assert "run_dir" in error_line(QUICK, capsys)
+
+
+@pytest.mark.parametrize("command", [["list", "models"], ["list", "datasets"], ["list", "keys", "TMEGNN"], ["doctor"]])
+def test_questions_are_answered_without_training(command, capsys):
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert {"models": "TMEGNN", "datasets": "tmall", "keys": "rank_high", "doctor": "torch"}[command[-1 if len(command) < 3 else 1]] in out
+    assert not Path("runs").exists()
+
+
+def test_a_plugin_model_runs_by_name(tmp_path):
+    Path("mine.py").write_text(
+        "from recbole_tme.models.tmegnn import TMEGNN\n\n\nclass Mine(TMEGNN):\n"
+        '    """Mine."""\n\n    defaults = {"embedding_size": 8, "n_layers": 1, "dropout_prob": 0.0,\n'
+        '                "triplet_weight": 0.0, "triplet_margin": 0.5, "negatives": 1, "rank_low": 0, "rank_high": 2}\n'
+    )
+    assert main(["--plugin=mine.py", "--model=Mine", *QUICK[:3]]) == 0
+    assert list(Path("runs/toy/Mine").glob("*/metrics.json"))
+
+
+def test_table_is_made_from_runs_and_keeps_protocols_apart(capsys):
+    for extra in (["--seed=1"], ["--seed=2"], ["--MAX_ITEM_LIST_LENGTH=7"]):
+        assert main([*QUICK, *extra]) == 0
+    Path("page.md").write_text("before\n<!-- results: begin -->\nold\n<!-- results: end -->\nafter\n")
+    assert main(["table", "runs", "--into=page.md"]) == 0
+    page = Path("page.md").read_text()
+    assert page.startswith("before\n") and page.endswith("after\n") and "old" not in page
+    assert page.count("| TMEGNN | 2 |") == 1 and page.count("| TMEGNN | 1 |") == 1 and "±" in page
+    assert main(["table", "page.md"]) == 2 and main(["table", "missing"]) == 2
+    assert main(["table", "runs", "--into=missing.md"]) == 2
+
+
+def test_ci_calls_the_test_line_of_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    (line,) = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("python3 -m venv .venv ")]
+    assert line.replace("-q ", "") in readme.replace("-q ", "")

@@ -1,0 +1,109 @@
+"""Losses and miners against plain loops and PyTorch's own functions."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from recbole_tme import losses
+from recbole_tme.losses import catalogue_cross_entropy, triplet_margin
+from recbole_tme.miners import clamp_window, draw_from_window
+
+
+def problem(n_sessions=7, n_items=11, size=3, dtype=torch.double):
+    torch.manual_seed(0)
+    sessions = torch.randn(n_sessions, size, dtype=dtype, requires_grad=True)
+    table = torch.randn(n_items + 1, size, dtype=dtype, requires_grad=True)
+    return sessions, table, torch.randint(1, n_items + 1, (n_sessions,))
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 128])
+def test_catalogue_cross_entropy_equals_pytorchs_in_value_and_gradient(chunk, monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK_ROWS", chunk)
+    sessions, table, target = problem()
+    loss, _ = catalogue_cross_entropy(sessions, table, target)
+    expected = F.cross_entropy(sessions @ table[1:].T, target - 1)
+    torch.testing.assert_close(loss, expected)
+    ours = torch.autograd.grad(3 * loss, (sessions, table))
+    theirs = torch.autograd.grad(3 * expected, (sessions, table))
+    torch.testing.assert_close(ours, theirs)
+    assert not ours[1][0].any(), "the padding row must not move"
+
+
+def test_catalogue_cross_entropy_passes_gradcheck():
+    sessions, table, target = problem()
+    assert torch.autograd.gradcheck(lambda s, t: catalogue_cross_entropy(s, t, target)[0], (sessions, table))
+
+
+def test_catalogue_cross_entropy_with_a_frozen_side():
+    sessions, table, target = problem()
+    loss, _ = catalogue_cross_entropy(sessions, table.detach(), target)
+    loss.backward()
+    assert sessions.grad.abs().sum() > 0
+
+
+def test_catalogue_cross_entropy_survives_extreme_scores():
+    sessions, table, target = problem(dtype=torch.float)
+    loss, _ = catalogue_cross_entropy(sessions * 1e4, table, target)
+    assert torch.isfinite(loss)
+
+
+def test_ranking_leaves_target_and_padding_out_and_is_in_order():
+    sessions, table, target = problem()
+    _, ranked = catalogue_cross_entropy(sessions, table, target, top=10)
+    scores = (sessions @ table.T).tolist()
+    for row, wanted in enumerate(target.tolist()):
+        others = [item for item in range(1, 12) if item != wanted]
+        assert ranked[row].tolist() == sorted(others, key=lambda item: -scores[row][item])
+
+
+def test_ranking_does_not_change_the_loss():
+    sessions, table, target = problem()
+    plain, with_ranking = (torch.autograd.grad(catalogue_cross_entropy(sessions, table, target, n)[0], table)[0]
+                           for n in (0, 5))  # fmt: skip
+    assert torch.equal(plain, with_ranking)
+
+
+def test_triplet_margin_is_the_sum_over_negatives_of_the_hinge():
+    torch.manual_seed(0)
+    anchor, positive, negatives = torch.randn(4, 3), torch.randn(4, 3), torch.randn(4, 5, 3)
+    total = 0.0
+    for b in range(4):
+        for k in range(5):
+            gap = (anchor[b] - positive[b]).pow(2).sum().sqrt() - (anchor[b] - negatives[b, k]).pow(2).sum().sqrt()
+            total += max(0.0, gap.item() + 0.5)
+    assert triplet_margin(anchor, positive, negatives, 0.5).item() == pytest.approx(total / 4, rel=1e-5)
+
+
+def test_triplet_margin_pulls_the_positive_and_pushes_the_negative():
+    anchor, positive = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]], requires_grad=True)
+    negative = torch.tensor([[[0.0, 1.0]]], requires_grad=True)
+    triplet_margin(anchor, positive, negative, 0.5).backward()
+    assert (positive - positive.grad).norm() < positive.norm()
+    assert (negative - negative.grad).norm() > negative.norm()
+
+
+def test_triplet_margin_without_negatives_or_at_distance_zero_is_harmless():
+    anchor = torch.zeros(2, 3, requires_grad=True)
+    assert triplet_margin(anchor, anchor, torch.zeros(2, 0, 3), 0.5) == 0
+    triplet_margin(anchor, anchor * 1, torch.zeros(2, 1, 3), 0.5).backward()
+    assert torch.isfinite(anchor.grad).all()
+
+
+@given(st.integers(0, 300), st.integers(1, 300), st.integers(1, 20), st.integers(1, 50))
+def test_window_fits_the_catalogue_and_holds_the_draw_where_it_can(low, width, n_negatives, n_candidates):
+    new_low, new_high = clamp_window(low, low + width, n_negatives, n_candidates)
+    assert 0 <= new_low < new_high <= n_candidates
+    assert new_high - new_low >= min(n_negatives, width, n_candidates)
+    if low + width <= n_candidates and width >= n_negatives:
+        assert (new_low, new_high) == (low, low + width)
+
+
+def test_draws_are_distinct_inside_the_window_and_reach_all_of_it():
+    torch.manual_seed(0)
+    ranked = torch.arange(100, 120).repeat(500, 1)
+    drawn = draw_from_window(ranked, low=5, n_negatives=4)
+    assert drawn.shape == (500, 4)
+    assert all(len(set(row)) == 4 for row in drawn.tolist())
+    assert set(drawn.flatten().tolist()) == set(range(105, 120))
