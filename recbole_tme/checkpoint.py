@@ -112,6 +112,48 @@ def check_catalogue(stored: Sequence[str], items: Sequence[str], path: Path | st
     raise UserError(f"{path} belongs to another catalogue: {how}; use the data it was trained on or train again")
 
 
+def restore_model(model: torch.nn.Module, payload: Mapping[str, Any], path: Path | str) -> None:
+    """Load a checkpoint's weights, and RecBole's ``other_parameter``, into a model.
+
+    Args:
+        model: a RecBole model.
+        payload: as from :func:`load_checkpoint`.
+        path: the checkpoint, for the message.
+
+    Raises:
+        UserError: the weights have other names or shapes than the model's.
+    """
+    try:
+        model.load_state_dict(payload["state_dict"])
+    except RuntimeError as error:
+        reason = "; ".join(line.strip().rstrip(".") for line in str(error).splitlines()[1:3])
+        raise UserError(f"{path} does not fit the model ({reason}); use the settings it was trained with") from error
+    model.load_other_parameter(payload.get("other_parameter"))
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, payload: Mapping[str, Any], path: Path | str) -> None:
+    """Load a checkpoint's optimizer state.
+
+    Args:
+        optimizer: the optimizer to continue with.
+        payload: as from :func:`load_checkpoint`.
+        path: the checkpoint, for the message.
+
+    Raises:
+        UserError: there is none, or it is of another kind of optimizer (torch loads Adam's state into SGD silently).
+    """
+    state = payload.get("optimizer")
+    if not state:
+        raise UserError(f"{path} holds no optimizer state, so training cannot continue from it; train again")
+    stored, wanted = state["param_groups"], optimizer.state_dict()["param_groups"]
+    if [group.keys() for group in stored] != [group.keys() for group in wanted]:
+        raise UserError(f"{path} was trained with another learner; resume with the one it was trained with")
+    try:
+        optimizer.load_state_dict(state)
+    except ValueError as error:
+        raise UserError(f"{path} does not fit the model's optimizer ({error}); use the run's settings") from error
+
+
 def plain_data(value: Any, where: str) -> Any:
     """Copy nested data so that it holds tensors, str, numbers, None, lists and string- or number-keyed dicts only.
 

@@ -216,22 +216,24 @@ def declared_keys(model_class: type) -> dict[str, Key]:
     Raises:
         UserError: a property file is broken.
     """
-    return _base_keys() | model_keys(model_class)
+    return base_keys() | model_keys(model_class)
 
 
 def model_keys(model_class: type) -> dict[str, Key]:
-    """The keys of a model's own property file or, for a third party's model, of its ``defaults``."""
-    path = registry.property_file(model_class)
-    ours = model_class.__module__.startswith("recbole_tme.")
-    keys = {
-        name: Key(name, value, *_type_of(value), None, (), "", registry.source_file(model_class))
-        for name, value in getattr(model_class, "defaults", {}).items()
-    }
-    return keys | (property_keys(path, strict=ours) if path else {})
+    """The keys of a model's own property file, or ``defaults`` for a third party's, over those it inherits."""
+    keys: dict[str, Key] = {}
+    for cls in registry.lineage(model_class):
+        for name, value in vars(cls).get("defaults", {}).items():
+            keys[name] = Key(name, value, *_type_of(value), None, (), "", registry.source_file(cls))
+        path = registry.property_file(cls)
+        if path is not None:
+            keys |= property_keys(path, strict=cls.__module__.startswith("recbole_tme."))
+    return keys
 
 
 @functools.lru_cache(maxsize=1)
-def _base_keys() -> dict[str, Key]:
+def base_keys() -> dict[str, Key]:
+    """The keys that every model has: RecBole's and ours."""
     recbole = registry.recbole_root() / "properties"
     return {
         **property_keys(recbole / "overall.yaml", strict=False),
@@ -303,7 +305,7 @@ def _load_plugins(layers: Iterable[_Layer]) -> list[str]:
     plugins: list[str] = []
     for layer in layers:
         if layer.values.get("plugin"):
-            checked = _base_keys()["plugin"].check(
+            checked = base_keys()["plugin"].check(
                 layer.values["plugin"], layer.place("plugin"), layer.texts.get("plugin")
             )
             plugins = [checked] if isinstance(checked, str) else checked

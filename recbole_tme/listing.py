@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -154,9 +155,12 @@ def _device() -> Iterable[tuple[str, str]]:
 
 def _writable(what: str, path: Path) -> tuple[str, str]:
     nearest = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    if nearest.is_dir() and os.access(nearest, os.W_OK):
-        return "ok", f"{what} {path} can be written"
-    return "broken", f"{what} {path} cannot be written ({nearest}); choose another or change its permissions"
+    try:
+        # Asking for permission is not enough: a file system may be read-only or full.
+        with tempfile.TemporaryFile(dir=nearest):
+            return "ok", f"{what} {path} can be written"
+    except OSError as error:
+        return "broken", f"{what} {path} cannot be written ({nearest}: {error.strerror}); choose another"
 
 
 def _description(path: Path) -> str:

@@ -176,6 +176,15 @@ def property_file(model_class: type) -> Path | None:
     return path if path.is_file() else None
 
 
+def lineage(model_class: type) -> list[type]:
+    """The class and the models it is derived from, the most basic first; a model inherits its ancestors' settings."""
+    return [cls for cls in reversed(model_class.__mro__) if hasattr(cls, "calculate_loss") and not _is_base(cls)]
+
+
+def _is_base(cls: type) -> bool:
+    return cls.__module__ in ("recbole.model.abstract_recommender", "recbole_tme.models.base")
+
+
 def list_models() -> list[ModelInfo]:
     """Every model that can be named, ours first, without importing RecBole's."""
     models = [ModelInfo(name, "ours", _describe_target(target)) for name, target in OUR_MODELS.items()]

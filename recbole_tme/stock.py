@@ -27,10 +27,11 @@ def patch_configurator(module: ModuleType) -> None:
     def update(self, file):
         loaded = original(self, file)
         if os.path.basename(file) == "overall.yaml" and not registry.is_builtin(self.model_class):
-            self.internal_config_dict.update(copy.deepcopy(getattr(self.model_class, "defaults", {})))
-            path = registry.property_file(self.model_class)
-            if path is not None:
-                original(self, str(path))
+            for cls in registry.lineage(self.model_class):
+                self.internal_config_dict.update(copy.deepcopy(vars(cls).get("defaults", {})))
+                path = registry.property_file(cls)
+                if path is not None:
+                    original(self, str(path))
         elif os.path.basename(file) == "sample.yaml":
             path = properties_root() / "dataset" / f"{self.dataset}.yaml"
             if path.is_file() and not os.path.isfile(os.path.join(os.path.dirname(file), path.name)):
@@ -48,7 +49,13 @@ def patch_trainer(module: ModuleType) -> None:
     each default run dies in its final evaluation; and it keeps no item ids, so that a checkpoint loads silently onto
     reordered items.
     """
-    from recbole_tme.checkpoint import check_catalogue, load_checkpoint, save_checkpoint
+    from recbole_tme.checkpoint import (
+        check_catalogue,
+        load_checkpoint,
+        restore_model,
+        restore_optimizer,
+        save_checkpoint,
+    )
 
     trainer_class = module.Trainer
     fit, evaluate = trainer_class.fit, trainer_class.evaluate
@@ -58,11 +65,6 @@ def patch_trainer(module: ModuleType) -> None:
         resumed = self.__dict__.pop("resumed_from", None)
         if resumed is not None:
             check_catalogue(resumed[1], self.catalogue, resumed[0])
-
-    def restore(self, path, checkpoint) -> None:
-        self.model.load_state_dict(checkpoint["state_dict"])
-        self.model.load_other_parameter(checkpoint.get("other_parameter"))
-        self.logger.info("Loading model structure and parameters from %s", path)
 
     @functools.wraps(fit)
     def checked_fit(self, train_data, *args, **kwargs):
@@ -78,7 +80,8 @@ def patch_trainer(module: ModuleType) -> None:
             checkpoint = load_checkpoint(
                 path, items=self.catalogue, model=self.config["model"], map_location=self.device
             )
-            restore(self, path, checkpoint)
+            restore_model(self.model, checkpoint, path)
+            self.logger.info("Loading model structure and parameters from %s", path)
         return evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
 
     def save(self, epoch, verbose=True, **kwargs):
@@ -106,8 +109,8 @@ def patch_trainer(module: ModuleType) -> None:
         self.start_epoch = checkpoint["epoch"] + 1
         self.cur_step = checkpoint["cur_step"]
         self.best_valid_score = checkpoint["best_valid_score"]
-        restore(self, resume_file, checkpoint)
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        restore_model(self.model, checkpoint, resume_file)
+        restore_optimizer(self.optimizer, checkpoint, resume_file)
         # The data set is not known before fit or evaluate.
         self.resumed_from = resume_file, checkpoint["items"]
 
@@ -119,7 +122,7 @@ def patch_trainer(module: ModuleType) -> None:
 
 def patch_quick_start(module: ModuleType) -> None:
     """In ``recbole.quick_start.quick_start``: ``load_data_and_model`` for the checkpoints of :func:`patch_trainer`."""
-    from recbole_tme.checkpoint import check_catalogue, load_checkpoint
+    from recbole_tme.checkpoint import check_catalogue, load_checkpoint, restore_model
 
     original = module.load_data_and_model
 
@@ -136,8 +139,7 @@ def patch_quick_start(module: ModuleType) -> None:
         check_catalogue(checkpoint["items"], catalogue_of(train_data._dataset), model_file)
         module.init_seed(config["seed"], config["reproducibility"])
         model = config.model_class(config, train_data._dataset).to(config["device"])
-        model.load_state_dict(checkpoint["state_dict"])
-        model.load_other_parameter(checkpoint.get("other_parameter"))
+        restore_model(model, checkpoint, model_file)
         return config, model, dataset, train_data, valid_data, test_data
 
     replace_everywhere(original, load_data_and_model)

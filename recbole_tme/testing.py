@@ -28,6 +28,7 @@ N_ITEMS = 40
 MAX_CLICKS = 12
 TOLERANCE = 1e-5
 TOY_TARGET = 0.95
+TOY_BATCH = 64
 
 
 def check_model(
@@ -67,7 +68,12 @@ class Workbench:
     """
 
     def __init__(self, model: type | str, settings: Mapping[str, Any] | None = None):
-        fixed = {"device": "cpu", "show_progress": False, "MAX_ITEM_LIST_LENGTH": MAX_CLICKS}
+        fixed = {
+            "device": "cpu",
+            "show_progress": False,
+            "MAX_ITEM_LIST_LENGTH": MAX_CLICKS,
+            "train_batch_size": TOY_BATCH,
+        }
         self.config = load_config(model, "toy", config_dict=fixed | dict(settings or {}))
         rng = np.random.default_rng(7)
         lengths = [1, 1, 2, 3, 5, 8, MAX_CLICKS, MAX_CLICKS, 7, 7]
@@ -203,14 +209,14 @@ def check_state_round_trip(bench: Workbench) -> None:
     assert torch.equal(*scores), "scores change when the state is loaded into another instance"
 
 
-def check_learns_toy(bench: Workbench, max_epochs: int = 20) -> None:
+def check_learns_toy(bench: Workbench, max_epochs: int = 30) -> None:
     """The model finds the toy data's rule: hit@1 above 0.95 on its test sessions."""
     config = bench.config
     datasets = SessionDataset(config, toy()).build()
     train, _, test = build_loaders(config, datasets)
     init_seed(0, True)
     model = config.model_class(config, datasets[0])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     best = 0.0
     for _ in range(max_epochs):
         model.train()

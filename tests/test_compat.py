@@ -28,8 +28,8 @@ import torch
 import recbole.config, recbole.trainer, recbole.utils
 import recbole.data.dataset.dataset as data
 import recbole.model.sequential_recommender
-if when == "after":
-    import recbole_tme
+if when != "never":
+    import recbole_tme.checkpoint, recbole_tme.config, recbole_tme.listing, recbole_tme.registry
 
 def outcome(action):
     try:

@@ -20,7 +20,28 @@ from recbole_tme.errors import UserError
 token = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), min_size=1, max_size=8).filter(
     lambda text: text != PAD_TOKEN
 )
-odd = st.sampled_from(["NA", "null", "NaN", "nan", "", "0", "-1", '"', '"a', 'a"b"', " ", " x ", "#", "1e5", "\x00", "é", "\x85", "\u2028"])
+odd = st.sampled_from(
+    [
+        "NA",
+        "null",
+        "NaN",
+        "nan",
+        "",
+        "0",
+        "-1",
+        '"',
+        '"a',
+        'a"b"',
+        " ",
+        " x ",
+        "#",
+        "1e5",
+        "\x00",
+        "é",
+        "\x85",
+        "\u2028",
+    ]
+)
 item = st.one_of(token, odd.filter(bool))
 session = st.lists(item, min_size=2, max_size=6)
 
@@ -150,7 +171,7 @@ def test_existing_folder_is_kept_unless_told(tmp_path):
     new = build_data([["x", "y"]], [["x", "y"]])
     folder = atomic.write_dataset(tmp_path, old, {})
     (folder / "extra").write_text("of the old data set")
-    with pytest.raises(UserError, match="exists already.*--overwrite"):
+    with pytest.raises(UserError, match=r"exists already.*--overwrite"):
         atomic.write_dataset(tmp_path, new, {})
     assert as_lists(atomic.read_dataset(folder, "d"), "train") == [["a", "b"]]
     atomic.write_dataset(tmp_path, new, {}, overwrite=True)

@@ -38,7 +38,9 @@ def sessions_slowly(rows):
     return {clicks[0][0]: [row[1] for row in clicks] for clicks in ordered}
 
 
-@given(st.lists(st.tuples(st.sampled_from("pqrs"), st.sampled_from("abcde"), st.integers(0, 9)), min_size=1, max_size=30))
+@given(
+    st.lists(st.tuples(st.sampled_from("pqrs"), st.sampled_from("abcde"), st.integers(0, 9)), min_size=1, max_size=30)
+)
 @settings(deadline=None, max_examples=60)
 def test_sorts_by_time_stably(tmp_path_factory, rows):
     path = write_csv(tmp_path_factory.mktemp("log") / "x.csv", rows)
@@ -173,7 +175,13 @@ def gap_sessions_slowly(rows, gap):
     return {name: items for name, items, _ in sessions}
 
 
-@given(st.lists(st.tuples(st.sampled_from(["u", "v", "u-1"]), st.sampled_from("abc"), st.integers(0, 60)), min_size=1, max_size=25))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["u", "v", "u-1"]), st.sampled_from("abc"), st.integers(0, 60)),
+        min_size=1,
+        max_size=25,
+    )
+)
 @settings(deadline=None, max_examples=60)
 def test_pauses_cut_users_into_sessions(tmp_path_factory, rows):
     path = write_csv(tmp_path_factory.mktemp("gap") / "x.csv", rows, "user,item_id,timestamp")

@@ -158,9 +158,7 @@ def test_fraction_of_train_decides_which_test_items_are_seen(tmp_path):
     rows += [f"{s},{i},{10 * s + k}" for s in range(20) for k, i in enumerate("ab" if s < 10 else "cd")]
     rows += ["20,a,1000", "20,c,1001", "20,d,1002"]
     (tmp_path / "log.csv").write_text("\n".join(rows))
-    data = read_dataset(
-        prepare(tmp_path / "log.csv", "d", tmp_path / "out", test_ratio=0.05, train_fraction=0.25), "d"
-    )
+    data = read_dataset(prepare(tmp_path / "log.csv", "d", tmp_path / "out", test_ratio=0.05, train_fraction=0.25), "d")
     assert lists_of(data, "train") == [["c", "d"]] * 5 and lists_of(data, "test") == [["c", "d"]]
 
 
@@ -198,8 +196,15 @@ TABLE = {
     "nowplaying": (128_077, 825_304, 89_824, 14_479, 60_416, 29, 0.067, 0.040),
 }
 KEYS = (
-    "train_sessions train_prefixes test_prefixes test_sessions items max_length target_in_session target_is_last_click"
-).split()
+    "train_sessions",
+    "train_prefixes",
+    "test_prefixes",
+    "test_sessions",
+    "items",
+    "max_length",
+    "target_in_session",
+    "target_is_last_click",
+)
 
 
 @pytest.mark.parametrize("name", TABLE)

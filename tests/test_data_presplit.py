@@ -34,9 +34,7 @@ def fold_rows(rows, row_ids=None, names=None):
 
 def unfolded(sessions):
     session, target = sessions.instances()
-    return [
-        (sessions.items[sessions.offsets[s] : t].tolist(), int(sessions.items[t])) for s, t in zip(session, target)
-    ]
+    return [(sessions.items[sessions.offsets[s] : t].tolist(), int(sessions.items[t])) for s, t in zip(session, target)]
 
 
 def fold_slowly(rows):
@@ -62,7 +60,9 @@ def test_longest_first_is_lossless_in_order(sessions):
         assert [folded[s].tolist() for s in range(len(folded))] == [items for items, _ in fold_slowly(rows)]
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(1, 2), min_size=1, max_size=4), st.integers(1, 2)), min_size=1, max_size=9))
+@given(
+    st.lists(st.tuples(st.lists(st.integers(1, 2), min_size=1, max_size=4), st.integers(1, 2)), min_size=1, max_size=9)
+)
 @settings(deadline=None)
 def test_rows_in_any_order_keep_every_instance(rows):
     folded, _ = fold_rows(rows)
@@ -102,7 +102,9 @@ def test_shared_ids_name_and_bound_the_sessions():
     folded, unnamed = fold_rows(rows, np.array([0, 0, 1, 1]), np.array(["x", "y"], dtype=object))
     assert folded.ids.tolist() == ["x", "y"] and not unnamed
     # [1, 2] -> 3 is whole in itself where the ids say that it is another session.
-    folded, _ = fold_rows([([1, 2, 3], 4), ([1, 2], 3), ([1], 2)], np.array([0, 1, 1]), np.array(["x", "y"], dtype=object))
+    folded, _ = fold_rows(
+        [([1, 2, 3], 4), ([1, 2], 3), ([1], 2)], np.array([0, 1, 1]), np.array(["x", "y"], dtype=object)
+    )
     assert [folded[s].tolist() for s in range(len(folded))] == [[1, 2, 3, 4], [1, 2, 3]]
 
 

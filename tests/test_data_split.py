@@ -35,9 +35,7 @@ def clicks_of(sessions):
     """Per session its name and each click with all that belongs to it: nothing may get out of step."""
     columns = zip(sessions.items.tolist(), sessions.times.tolist(), sessions.is_target.tolist())
     flat = list(columns)
-    return [
-        (sessions.ids[s], flat[sessions.offsets[s] : sessions.offsets[s + 1]]) for s in range(len(sessions))
-    ]
+    return [(sessions.ids[s], flat[sessions.offsets[s] : sessions.offsets[s + 1]]) for s in range(len(sessions))]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 5)), max_size=8))
@@ -157,7 +155,9 @@ def test_validation_ratio_that_leaves_a_side_empty(ratio):
 
 def test_validation_cut_without_instances_on_a_side():
     sessions = make([[1, 2], [3]])
-    data = SessionData("d", Sessions(sessions.items, sessions.offsets, sessions.ids), sessions, np.array(["[PAD]", *"abc"]))
+    data = SessionData(
+        "d", Sessions(sessions.items, sessions.offsets, sessions.ids), sessions, np.array(["[PAD]", *"abc"])
+    )
     with pytest.raises(UserError, match="no validation session with two clicks"):
         validation_cut(data, 0.5)
 

@@ -148,6 +148,16 @@ def test_plugin_defaults_come_from_the_class_and_from_the_file_beside_it(tmp_pat
         load_config("TinyPop", "toy", config_dict={"scale": "big"})
 
 
+def test_a_derived_model_inherits_settings(tmp_path):
+    text = "from recbole_tme.models.tmegnn import TMEGNN\n\nclass TinyChild(TMEGNN):\n    defaults = {'n_layers': 2}\n"
+    path = write_plugin(tmp_path, text=text)
+    config = load_config("TinyChild", "toy", config_dict={"plugin": [str(path)], "device": "cpu"})
+    parent = load_config("TMEGNN", "toy", config_dict={"device": "cpu"})
+    assert config["n_layers"] == 2
+    assert config["triplet_margin"] == parent["triplet_margin"]
+    assert config.plain()["plugin"] == [str(path)]
+
+
 def test_plugin_imports_and_private_classes_are_not_its_models(tmp_path):
     text = MODEL.format(name="TinyPop") + "\nclass _Base(TinyPop):\n    pass\n\nAlias = TinyPop\n"
     assert registry.load_plugin(write_plugin(tmp_path, text=text)) == ["TinyPop"]

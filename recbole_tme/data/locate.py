@@ -43,7 +43,7 @@ def locate(name: str, data_path: str | Path, offline: bool = False) -> Path:
     Raises:
         UserError: the name is unknown, or none of the sources works; the line says what to do.
     """
-    if not name or name != Path(name).name:
+    if name != Path(name).name or name.startswith(".") or not name:
         raise UserError(f"data set {name!r}: a name is expected; the folder of data sets is set by data_path")
     data_path = Path(data_path)
     own, cached = data_path / name, cache_root() / name

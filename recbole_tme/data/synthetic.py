@@ -12,43 +12,36 @@ _START = 1_400_000_000.0
 
 
 def toy(
-    name: str = "toy", seed: int = 0, n_items: int = 80, n_sessions: int = 800, max_length: int = 12
+    name: str = "toy", seed: int = 0, n_chains: int = 16, chain_length: int = 5, n_sessions: int = 1200
 ) -> SessionData:
-    """Sessions that walk round cycles, so that the next item is a function of the last click alone.
+    """Sessions that walk along chains of items, so that the next item is a function of the last click alone.
 
-    The items are dealt out to cycles of 2 to 9 items; a session begins at a random item and follows its cycle, round
-    again where it is long enough, so that items recur within a session without making the next one any less certain.
-    A model that learns the successor of every item reaches hit@1 = 1.
+    The items are dealt out to chains of equal length; a session begins and ends anywhere in one chain. A model that
+    learns the successor of every item reaches hit@1 = 1. Chains have ends on purpose: models that score by the inner
+    product of clicked and candidate item know no direction but the one that clicks and popularity give away, and on a
+    cycle their affinities would have to be symmetric.
 
     Args:
         name: the data set's name.
         seed: equal seeds give equal data.
-        n_items: size of the catalogue; every item is clicked in train.
+        n_chains, chain_length: the catalogue has their product of items, each clicked in train; length at least 2.
         n_sessions: train and test together; the last fifth is test.
-        max_length: clicks of the longest session; lengths are uniform from 2.
     """
     rng = np.random.default_rng(seed)
-    items = rng.permutation(n_items) + 1
-    successor = np.zeros(n_items + 1, dtype=np.int32)
-    rest = items
-    while len(rest):
-        length = int(rng.integers(2, 10))
-        # A single item left over would be a cycle of one: it joins the last cycle.
-        cycle, rest = (rest[:length], rest[length:]) if len(rest) > length + 1 else (rest, rest[:0])
-        successor[cycle] = np.roll(cycle, -1)
-
-    lengths = rng.integers(2, max_length + 1, n_sessions)
-    walk = np.empty((n_sessions, max_length), dtype=np.int32)
-    # The first sessions begin once at every item, so that train clicks them all.
-    walk[:, 0] = np.concatenate([items, rng.integers(1, n_items + 1, max(n_sessions - n_items, 0))])[:n_sessions]
-    for k in range(1, max_length):
-        walk[:, k] = successor[walk[:, k - 1]]
-    taken = np.arange(max_length) < lengths[:, None]
+    n_items = n_chains * chain_length
+    chains = rng.permutation(n_items).reshape(n_chains, chain_length) + 1
+    # The first sessions walk each chain from end to end, so that train clicks every item.
+    whole = np.arange(n_sessions) < n_chains
+    chain = np.where(whole, np.arange(n_sessions), rng.integers(0, n_chains, n_sessions))
+    first = np.where(whole, 0, rng.integers(0, chain_length - 1, n_sessions))
+    stop = np.where(whole, chain_length, rng.integers(first + 2, chain_length + 1))
+    place = np.arange(chain_length)
+    taken = (place >= first[:, None]) & (place < stop[:, None])
     sessions = Sessions(
-        items=walk[taken],
-        offsets=to_offsets(lengths),
+        items=chains[chain % n_chains][taken].astype(np.int32),
+        offsets=to_offsets(stop - first),
         ids=number_names(1, n_sessions),
-        times=(_START + 20.0 * np.arange(n_sessions * max_length).reshape(n_sessions, max_length))[taken],
+        times=(_START + 20.0 * np.arange(n_sessions * chain_length).reshape(n_sessions, chain_length))[taken],
     )
     return _split(name, sessions, n_items)
 

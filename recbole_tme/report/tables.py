@@ -88,7 +88,8 @@ def one_table(models: dict[str, list[dict]]) -> str:
         runs = models[model]
         cells = [model, str(len(runs)), *(cell([run["test"][metric] for run in runs]) for metric in METRICS)]
         for kind in ("repeat", "new"):
-            cells.append(cell([run["slices"][kind]["metrics"]["hit@20"] for run in runs]))
+            parts = [run["slices"][kind]["metrics"]["hit@20"] for run in runs if kind in run["slices"]]
+            cells.append(cell(parts) if parts else "-")
         cells.append(f"{statistics.median(run['epoch_seconds'] for run in runs):.0f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
