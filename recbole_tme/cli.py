@@ -8,8 +8,6 @@ from pathlib import Path
 
 from recbole_tme.errors import UserError
 
-DEFAULT_MODEL = "TMEGNN"
-DEFAULT_DATASET = "ml100k-sessions"
 COMMANDS = ("run", "prepare", "audit", "table", "list", "doctor")
 
 RUN_USAGE = """\
@@ -55,8 +53,8 @@ def dispatch(argv: list[str]) -> int:
 def run_command(argv: list[str]) -> int:
     """``recbole-tme run``: everything that is not one of the program's own options is a configuration key."""
     parser = argparse.ArgumentParser(prog="recbole-tme run", usage=RUN_USAGE, allow_abbrev=False)
-    parser.add_argument("--model", help=f"default {DEFAULT_MODEL}; recbole:NAME for a built-in of RecBole")
-    parser.add_argument("--dataset", help=f"default {DEFAULT_DATASET}, which every install has")
+    parser.add_argument("--model", help="default TMEGNN; recbole:NAME for a built-in of RecBole")
+    parser.add_argument("--dataset", help="default ml100k-sessions, which every install has")
     parser.add_argument("--config_files", default="", help="comma- or space-separated YAML files, later ones win")
     parser.add_argument("--plugin", action="append", default=[], help="a file that defines further models")
     parser.add_argument("--resume", help="a run directory to continue")

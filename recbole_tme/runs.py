@@ -63,7 +63,8 @@ class RunDirectory:
         Raises:
             UserError: ``root`` cannot be written.
         """
-        parent = Path(root) / dataset / model
+        # "recbole:SRGNN" would be no folder name everywhere.
+        parent = Path(root) / dataset / model.replace(":", "-")
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
         name = f"{stamp}-s{seed}-{config_hash}"
         with writing(parent):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from recbole_tme.checkpoint import load_checkpoint, save_checkpoint
+from recbole_tme.checkpoint import load_checkpoint, restore_model, restore_optimizer, save_checkpoint
 from recbole_tme.compat import tensorboard_in
 from recbole_tme.errors import UserError
 from recbole_tme.files import writing
@@ -162,7 +162,7 @@ class SessionTrainer(Trainer):
             UserError: the run directory cannot be written.
         """
         payload = {
-            "model": self.config["model"],
+            "model": self.config.registered_name,
             "items": self.items,
             "epoch": epoch,
             "state_dict": self.model.state_dict(),
@@ -189,15 +189,12 @@ class SessionTrainer(Trainer):
         Raises:
             UserError: the checkpoint is damaged, or of another model or catalogue.
         """
+        path = self.run.checkpoint_file(self.phase)
         state = load_checkpoint(
-            self.run.checkpoint_file(self.phase),
-            items=self.items,
-            model=self.config["model"],
-            map_location=self.device,
+            path, items=self.items, model=self.config.registered_name, map_location=self.device
         )
-        self.model.load_state_dict(state["state_dict"])
-        self.model.load_other_parameter(state["other_parameter"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_model(self.model, state, path)
+        restore_optimizer(self.optimizer, state, path)
         self.scheduler.load_state_dict(state["scheduler"])
         train_data.load_state_dict(state["loader"])
         self.start_epoch = state["epoch"] + 1

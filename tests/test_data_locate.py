@@ -240,7 +240,7 @@ def test_processes_that_build_at_once_do_not_break_each_other(tmp_path, cache):
     sizes = [results.get(timeout=60) for _ in workers]
     for worker in workers:
         worker.join()
-    assert sizes == [640] * 3 and [path.name for path in cache.iterdir()] == ["toy"]
+    assert sizes == [960] * 3 and [path.name for path in cache.iterdir()] == ["toy"]
 
 
 def test_cache_that_cannot_be_written_names_the_remedy(tmp_path, monkeypatch):

@@ -144,6 +144,7 @@ def read_columns(
     """
     wrong = "not a table of such columns"
     table = None
+    pool = pa.system_memory_pool()
     try:
         with reading(path), open_bytes(path) as file:
             table = pa_csv.read_csv(
@@ -159,6 +160,8 @@ def read_columns(
                     null_values=[],
                     check_utf8=True,
                 ),
+                # Arrow's own pool keeps what it was ever given, which is many times the table; malloc gives it back.
+                memory_pool=pool,
             )
     except pa.ArrowInvalid as error:
         wrong = str(error).splitlines()[0]
@@ -167,7 +170,7 @@ def read_columns(
         raise UserError(f"{path}: {wrong}")
     if table.num_rows == 0:
         raise UserError(f"{path}: a header but no rows; at least one click is needed")
-    return table.unify_dictionaries().combine_chunks()
+    return table.unify_dictionaries(pool).combine_chunks(pool)
 
 
 def row_line(path: Path, row: int, header: bool = True) -> int:

@@ -67,7 +67,7 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
 def start(config: SessionConfig, data: SessionData, protocol: dict) -> RunDirectory:
     """Make the run directory and write what is known before training."""
     directory = RunDirectory.create(
-        Path(config["run_dir"]), config["dataset"], config["model"], config["seed"], config.hash()
+        Path(config["run_dir"]), config["dataset"], config.registered_name, config["seed"], config.hash()
     )
     directory.write_config(config.plain())
     directory.write_items(data.tokens)
@@ -126,7 +126,7 @@ def train_and_test(
     weights = {name: value.contiguous() for name, value in trained.model.state_dict().items()}
     write_atomically(directory.model_file, to_safetensors(weights))
     return {
-        "model": config["model"],
+        "model": config.registered_name,
         "dataset": config["dataset"],
         "seed": config["seed"],
         "best_epoch": selected.best_epoch,
