@@ -17,35 +17,34 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, sessions: Tensor, table: Tensor, target: Tensor, top: int):
-        n_sessions = sessions.shape[0]
+    def forward(ctx, sessions, table, target, top, excluded, weight):
         need_sessions, need_table = ctx.needs_input_grad[:2]
         loss = sessions.new_zeros(())
         grad_sessions = torch.empty_like(sessions) if need_sessions else None
         grad_table = torch.zeros_like(table) if need_table else None
-        ranked = target.new_empty(n_sessions, top)
-        for start in range(0, n_sessions, CHUNK_ROWS):
+        ranked = target.new_empty(len(sessions), top)
+        for start in range(0, len(sessions), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
             wanted = target[rows].unsqueeze(1)
             scores = sessions[rows] @ table.T
+            if excluded is not None:
+                scores.scatter_(1, excluded[rows], -torch.inf)
             scores[:, 0] = -torch.inf
             if top:
                 ranked[rows] = scores.scatter(1, wanted, -torch.inf).topk(top, dim=1).indices
             # log_softmax is the one fused kernel here; every further pass over the scores costs as much as it.
             log_probability = scores.log_softmax(dim=1)
-            loss -= log_probability.gather(1, wanted).sum()
+            of_row = weight[rows].unsqueeze(1)
+            loss -= (log_probability.gather(1, wanted) * of_row).sum()
             if not (need_sessions or need_table):
                 continue
-            # d loss / d scores = softmax - one-hot of the target (the mean's 1/B is left to the small tensors).
+            # d loss / d scores = weight (softmax - one-hot of the target); the row weights go into the small tensors.
             gradient = log_probability.exp_()
             gradient.scatter_add_(1, wanted, gradient.new_full(wanted.shape, -1.0))
             if need_sessions:
-                torch.matmul(gradient, table, out=grad_sessions[rows])
+                torch.mul(gradient @ table, of_row, out=grad_sessions[rows])
             if need_table:
-                grad_table.addmm_(gradient.T, sessions[rows], alpha=1 / n_sessions)
-        loss /= n_sessions
-        if need_sessions:
-            grad_sessions /= n_sessions
+                grad_table.addmm_(gradient.T, sessions[rows] * of_row)
         ctx.save_for_backward(grad_sessions, grad_table)
         ctx.mark_non_differentiable(ranked)
         return loss, ranked
@@ -57,12 +56,18 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         return (
             None if grad_sessions is None else grad_sessions * grad_loss,
             None if grad_table is None else grad_table * grad_loss,
-            None,
-            None,
+            *[None] * 4,
         )
 
 
-def catalogue_cross_entropy(sessions: Tensor, table: Tensor, target: Tensor, top: int = 0) -> tuple[Tensor, Tensor]:
+def catalogue_cross_entropy(
+    sessions: Tensor,
+    table: Tensor,
+    target: Tensor,
+    top: int = 0,
+    excluded: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Softmax cross entropy of ``sessions @ table.T`` over the whole catalogue, without keeping the scores.
 
     Equals ``F.cross_entropy(sessions @ table[1:].T, target - 1)`` in value and first gradient; it cannot be
@@ -73,6 +78,8 @@ def catalogue_cross_entropy(sessions: Tensor, table: Tensor, target: Tensor, top
         table: item embeddings, ``[N + 1, d]``; row 0 is padding and takes no part.
         target: item ids 1..N, ``[B]`` long.
         top: also return this many best-scored items per session (at most N - 1).
+        excluded: items left out of each row's softmax, ``[B, n]`` long, filled up with 0; never the row's target.
+        weight: of each row's loss, ``[B]``; the mean is over all B rows.
 
     Returns:
         The mean loss (scalar) and ``[B, top]`` item ids by descending score, the target and padding left out. The
@@ -80,7 +87,9 @@ def catalogue_cross_entropy(sessions: Tensor, table: Tensor, target: Tensor, top
     """
     # Mixed precision stops here: sums of exponentials over a catalogue need the table's own precision.
     with torch.autocast(device_type=sessions.device.type, enabled=False):
-        return _CatalogueCrossEntropy.apply(sessions.to(table.dtype), table, target, top)
+        rows = sessions.new_ones(len(sessions), dtype=table.dtype) if weight is None else weight.to(table.dtype)
+        rows = rows / len(sessions)
+        return _CatalogueCrossEntropy.apply(sessions.to(table.dtype), table, target, top, excluded, rows)
 
 
 def triplet_margin(anchor: Tensor, positive: Tensor, negatives: Tensor, margin: float) -> Tensor:

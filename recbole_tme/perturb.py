@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def dynamic_noise(sessions: Tensor, epoch: int, scale: float) -> Tensor:
+def dynamic_noise(sessions: Tensor, epoch: Tensor, scale: float) -> Tensor:
     r"""Noise that grows with the epoch and keeps each coordinate's sign.
 
     .. math::
@@ -19,7 +17,7 @@ def dynamic_noise(sessions: Tensor, epoch: int, scale: float) -> Tensor:
 
     Args:
         sessions: session vectors s, ``[B, d]``.
-        epoch: t, counted from 0.
+        epoch: t, counted from 0, a scalar tensor.
         scale: of the noise; 0.1 makes :math:`\|\Delta\|` grow from 0.069 to about 0.30 over 20 epochs.
 
     Returns:
@@ -28,7 +26,7 @@ def dynamic_noise(sessions: Tensor, epoch: int, scale: float) -> Tensor:
     Source: TME-GNN with dynamic perturbations; the form of the noise is SimGCL's (Yu et al., SIGIR 2022).
     """
     direction = F.normalize(torch.rand_like(sessions), dim=-1)
-    return scale * math.log(epoch + 2) * sessions.detach().sign() * direction
+    return scale * torch.log(epoch + 2.0) * sessions.detach().sign() * direction
 
 
 def shuffled(vectors: Tensor) -> Tensor:

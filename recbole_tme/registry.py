@@ -20,7 +20,9 @@ from recbole_tme.properties_root import properties_root
 from recbole_tme.schema import did_you_mean
 
 OUR_MODELS = {
+    "SRGNN": "recbole_tme.models.srgnn:SRGNN",
     "TMEGNN": "recbole_tme.models.tmegnn:TMEGNN",
+    "TMEGNNDP": "recbole_tme.models.tmegnndp:TMEGNNDP",
 }
 ENTRY_POINT_GROUP = "recbole_tme.models"
 BUILTIN_PREFIX = "recbole:"

@@ -43,7 +43,7 @@ def patch_configurator(module: ModuleType) -> None:
 
 
 def patch_trainer(module: ModuleType) -> None:
-    """In ``recbole.trainer.trainer``: checkpoints of plain data that know their items.
+    """In ``recbole.trainer.trainer``: checkpoints of plain data that know their items, and ``begin_epoch``.
 
     RecBole pickles its configuration and the model class into a checkpoint, which torch >= 2.6 refuses to load, so that
     each default run dies in its final evaluation; and it keeps no item ids, so that a checkpoint loads silently onto
@@ -58,7 +58,13 @@ def patch_trainer(module: ModuleType) -> None:
     )
 
     trainer_class = module.Trainer
-    fit, evaluate = trainer_class.fit, trainer_class.evaluate
+    fit, evaluate, train_epoch = trainer_class.fit, trainer_class.evaluate, trainer_class._train_epoch
+
+    @functools.wraps(train_epoch)
+    def announced_train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+        if hasattr(self.model, "begin_epoch"):
+            self.model.begin_epoch(epoch_idx)
+        return train_epoch(self, train_data, epoch_idx, *args, **kwargs)
 
     def remember_catalogue(self, loader) -> None:
         self.catalogue = catalogue_of(loader._dataset)
@@ -114,6 +120,7 @@ def patch_trainer(module: ModuleType) -> None:
         # The data set is not known before fit or evaluate.
         self.resumed_from = resume_file, checkpoint["items"]
 
+    trainer_class._train_epoch = announced_train_epoch
     trainer_class.fit = checked_fit
     trainer_class.evaluate = checked_evaluate
     trainer_class._save_checkpoint = save

@@ -103,6 +103,8 @@ class SessionTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False) -> dict[str, float]:
         """One pass over the training instances; returns the mean of each named loss over the batches."""
         self.model.train()
+        if hasattr(self.model, "begin_epoch"):
+            self.model.begin_epoch(epoch_idx)
         loss_func = loss_func or named_losses(self.model)
         parameters = list(self.model.parameters())
         totals: dict[str, Tensor] = {}

@@ -31,6 +31,20 @@ def test_catalogue_cross_entropy_equals_pytorchs_in_value_and_gradient(chunk, mo
     assert not ours[1][0].any(), "the padding row must not move"
 
 
+def test_catalogue_cross_entropy_with_excluded_items_and_row_weights():
+    sessions, table, target = problem()
+    excluded = torch.stack([target % 11 + 1, (target + 3) % 11 + 1, torch.zeros_like(target)], dim=1)
+    weight = torch.rand(len(target), dtype=torch.double)
+    loss, _ = catalogue_cross_entropy(sessions, table, target, excluded=excluded, weight=weight)
+    scores = sessions @ table.T
+    for row, items in enumerate(excluded.tolist()):
+        scores = scores.index_put((torch.tensor(row), torch.tensor([0, *items])), torch.tensor(-torch.inf).double())
+    expected = (F.cross_entropy(scores, target, reduction="none") * weight).mean()
+    torch.testing.assert_close(loss, expected)
+    ours, theirs = (torch.autograd.grad(value, (sessions, table)) for value in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_catalogue_cross_entropy_passes_gradcheck():
     sessions, table, target = problem()
     assert torch.autograd.gradcheck(lambda s, t: catalogue_cross_entropy(s, t, target)[0], (sessions, table))

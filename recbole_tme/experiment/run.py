@@ -21,7 +21,7 @@ from recbole_tme.data.loader import build_loaders
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
-from recbole_tme.evaluation.ranks import rank_all
+from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
 from recbole_tme.evaluation.summary import result_report
 from recbole_tme.files import write_atomically, writing
@@ -120,7 +120,7 @@ def train_and_test(
         if resuming and directory.checkpoint_file("retrain").exists():
             trained.resume(loaders[0])
         trained.fit(loaders[0], show_progress=config["show_progress"])
-    ranks = rank_all(trained.model, loaders[2], config["device"])
+    ranks = rank_targets(trained.model, loaders[2], config)
     with writing(directory.ranks_file):
         ranks.save(directory.ranks_file)
     weights = {name: value.contiguous() for name, value in trained.model.state_dict().items()}
@@ -148,13 +148,25 @@ def prepare_phase(config: SessionConfig, data: SessionData, directory: RunDirect
     model = config.model_class(config, datasets[0]).to(config["device"])
 
     def evaluate_model(model, loader) -> dict[str, float]:
-        return evaluate(rank_all(model, loader, config["device"]), config["topk"], config["metrics"])
+        return evaluate(rank_targets(model, loader, config), config["topk"], config["metrics"])
 
     config["checkpoint_dir"] = str(directory.path)
     items = [str(token) for token in data.tokens]
     trainer = SessionTrainer(config, model, directory, items, evaluate_model, phase)
     trainer.valid_metric = metric_key(config["valid_metric"])
     return trainer, loaders
+
+
+def rank_targets(model, loader, config: SessionConfig) -> Ranks:
+    """``rank_all`` for a run.
+
+    Raises:
+        UserError: the model's scores hold NaN.
+    """
+    try:
+        return rank_all(model, loader, config["device"], config["show_progress"])
+    except NonFiniteScores as error:
+        raise UserError(f"{error}; lower learning_rate or set clip_grad_norm") from error
 
 
 @contextmanager

@@ -19,11 +19,13 @@ class Encoded(NamedTuple):
         session: session vectors, ``[B, d]``.
         item_seq: the clicks they were made from, ``[B, L]`` long, 0 is padding.
         item_seq_len: clicks per session, ``[B]`` long.
+        session_id: number of the session an instance is a prefix of, ``[B]`` long; filled in by the base class.
     """
 
     session: Tensor
     item_seq: Tensor
     item_seq_len: Tensor
+    session_id: Tensor | None = None
 
 
 class SessionRecommender(SequentialRecommender):
@@ -55,6 +57,9 @@ class SessionRecommender(SequentialRecommender):
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
         """Encode right-padded sessions, ``[B, L]`` long and ``[B]`` long."""
         raise NotImplementedError(f"{type(self).__name__} must implement encode")
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each training epoch, counted from 0, for models whose training changes with time."""
 
     def auxiliary_losses(self, encoded: Encoded, ranked: Tensor) -> dict[str, Tensor]:
         """Further training losses by name, already weighted.
@@ -91,4 +96,5 @@ class SessionRecommender(SequentialRecommender):
         return self._encode(interaction).session @ self.item_embedding.weight.T
 
     def _encode(self, interaction) -> Encoded:
-        return self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        encoded = self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        return encoded._replace(session_id=interaction[self.USER_ID])

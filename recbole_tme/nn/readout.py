@@ -32,6 +32,42 @@ def reversed_positions(lengths: Tensor, width: int) -> Tensor:
     return (lengths.unsqueeze(1) - 1 - forward).clamp(min=0)
 
 
+def last_click(states: Tensor, lengths: Tensor) -> Tensor:
+    """State of each session's last click, ``[B, L, d]`` and ``[B]`` -> ``[B, d]``."""
+    return states[torch.arange(len(states), device=states.device), lengths - 1]
+
+
+class LastClickReadout(nn.Module):
+    r"""Soft attention from the last click.
+
+    .. math::
+        \alpha_t = q^\top \sigma(W_1 v_{last} + W_2 v_t + c), \quad s = W_3 [v_{last} ; \sum_t \alpha_t v_t]
+
+    over clicks, without a softmax over t.
+
+    Source: SR-GNN (Wu et al., AAAI 2019, equations 6-7).
+
+    Args:
+        size: embedding size d.
+
+    Shapes:
+        clicks ``[B, L, d]``, lengths ``[B]``, mask ``[B, L]`` -> session vector ``[B, d]``.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.from_last = nn.Linear(size, size)
+        self.from_click = nn.Linear(size, size)
+        self.weight = nn.Linear(size, 1, bias=False)
+        self.merge = nn.Linear(2 * size, size)
+
+    def forward(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+        last = last_click(clicks, lengths)
+        gate = torch.sigmoid(self.from_last(last).unsqueeze(1) + self.from_click(clicks))
+        attended = (self.weight(gate) * mask.unsqueeze(-1) * clicks).sum(1)
+        return self.merge(torch.cat([attended, last], dim=1))
+
+
 class ReversedPositionReadout(nn.Module):
     r"""Soft attention with reversed positions.
 
