@@ -37,3 +37,27 @@ def draw_from_window(ranked: Tensor, low: int, n_negatives: int) -> Tensor:
     # The n largest of independent uniforms are a draw without replacement, for all sessions at once.
     order = torch.rand(window.shape, device=ranked.device).topk(min(n_negatives, window.shape[1]), dim=1).indices
     return window.gather(1, order)
+
+
+def self_adaptive_negatives(
+    candidates: Tensor, target: Tensor, allowed: Tensor, alpha: float, beta: float, power: float
+) -> Tensor:
+    r"""Pick each session's negative by how hard it should be for this session now.
+
+    The candidate whose score is closest to :math:`\beta (f(s, y) + \alpha)^{p + 1}` is taken, so that with p < -1 the
+    hardness that is wanted falls as the target's own score f(s, y) rises.
+
+    Args:
+        candidates: scores of the candidates, ``[B, M]``.
+        target: score of the target, ``[B]``, on the same scale.
+        allowed: False where a candidate is the target or in the session, ``[B, M]`` bool.
+        alpha, beta, power: of the formula; the base is kept at 1e-3 or more.
+
+    Returns:
+        Column of the chosen candidate, ``[B]`` long; any where none is allowed.
+
+    Source: a re-implementation from the abstract of DANSeR (Chen et al., 2025); the rule is AHNS's (Lai et al., 2024).
+    """
+    wanted = beta * (target + alpha).clamp(min=1e-3) ** (power + 1)
+    distance = (candidates - wanted.unsqueeze(1)).abs()
+    return distance.masked_fill(~allowed, torch.inf).argmin(dim=1)

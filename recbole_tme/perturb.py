@@ -1,4 +1,4 @@
-"""Perturbations of session vectors, and the self-supervised objectives that use them. Nothing here changes its input."""
+"""Perturbations of session vectors, and objectives that use them. Nothing here changes its input."""
 
 from __future__ import annotations
 

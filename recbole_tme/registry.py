@@ -20,6 +20,7 @@ from recbole_tme.properties_root import properties_root
 from recbole_tme.schema import did_you_mean
 
 OUR_MODELS = {
+    "DANSeR": "recbole_tme.models.danser:DANSeR",
     "SRGNN": "recbole_tme.models.srgnn:SRGNN",
     "TMEGNN": "recbole_tme.models.tmegnn:TMEGNN",
     "TMEGNNDP": "recbole_tme.models.tmegnndp:TMEGNNDP",

@@ -192,9 +192,7 @@ class SessionTrainer(Trainer):
             UserError: the checkpoint is damaged, or of another model or catalogue.
         """
         path = self.run.checkpoint_file(self.phase)
-        state = load_checkpoint(
-            path, items=self.items, model=self.config.registered_name, map_location=self.device
-        )
+        state = load_checkpoint(path, items=self.items, model=self.config.registered_name, map_location=self.device)
         restore_model(self.model, state, path)
         restore_optimizer(self.optimizer, state, path)
         self.scheduler.load_state_dict(state["scheduler"])

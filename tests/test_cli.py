@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 from recbole_tme.cli import main
 
@@ -92,12 +92,16 @@ def test_console_script_is_declared():
     ],
 )
 def test_each_bad_option_gets_one_line_that_names_it(argv, named, capsys):
-    assert named in error_line(argv if argv[0].startswith(("--dataset", "--resume")) else ["--dataset=toy", *argv], capsys)
+    assert named in error_line(
+        argv if argv[0].startswith(("--dataset", "--resume")) else ["--dataset=toy", *argv], capsys
+    )
     assert not Path("hacked").exists() and not Path("runs").exists()
 
 
 def test_values_with_equals_signs_and_separate_values(capsys):
-    assert main([*QUICK[:1], "--epochs", "1", "--show_progress", "False", "--embedding_size", "16", "--run_dir=a=b"]) == 0
+    assert (
+        main([*QUICK[:1], "--epochs", "1", "--show_progress", "False", "--embedding_size", "16", "--run_dir=a=b"]) == 0
+    )
     assert list(Path("a=b").glob("toy/TMEGNN/*/metrics.json"))
 
 
@@ -144,5 +148,7 @@ def test_table_is_made_from_runs_and_keeps_protocols_apart(capsys):
 
 def test_ci_calls_the_test_line_of_the_readme():
     readme = (ROOT / "README.md").read_text()
-    (line,) = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("python3 -m venv .venv ")]
+    (line,) = [
+        line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("python3 -m venv .venv ")
+    ]
     assert line.replace("-q ", "") in readme.replace("-q ", "")

@@ -49,5 +49,5 @@ def test_history_columns_are_the_union_over_epochs(tmp_path):
 
 
 def test_opening_what_is_no_run_directory_names_it(tmp_path):
-    with pytest.raises(UserError, match="config.yaml"):
+    with pytest.raises(UserError, match=r"config\.yaml"):
         RunDirectory.open(Path(tmp_path))

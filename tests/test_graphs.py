@@ -1,5 +1,7 @@
 """The session graph against a slow reading of its definition."""
 
+import itertools
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def relation_between(session, row_item, column_item):
     """Relation code of two items by looking at every pair of consecutive clicks."""
     if row_item == column_item:
         return SELF
-    steps = list(zip(session, session[1:]))
+    steps = list(itertools.pairwise(session))
     out, into = (row_item, column_item) in steps, (column_item, row_item) in steps
     return {(True, True): BOTH, (True, False): OUT, (False, True): IN, (False, False): NO_EDGE}[out, into]
 

@@ -22,8 +22,8 @@ from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
-from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
 from recbole_tme.evaluation.summary import result_report
+from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
 from recbole_tme.files import write_atomically, writing
 from recbole_tme.runs import RunDirectory
 from recbole_tme.training import SessionTrainer

@@ -32,7 +32,8 @@ class SessionRecommender(SequentialRecommender):
     """A session model scored by the inner product of session vector and item embedding.
 
     Subclasses build their layers in ``__init__`` and call :meth:`reset_parameters` at its end, and implement
-    :meth:`encode`; they may add :meth:`auxiliary_losses`, which run in training only.
+    :meth:`encode`; they may add :meth:`auxiliary_losses`, which run in training only. A model with another scoring
+    head replaces :meth:`recommendation_loss`, :meth:`score_catalogue` and :meth:`score_items` together.
     """
 
     input_type = InputType.POINTWISE
@@ -70,13 +71,33 @@ class SessionRecommender(SequentialRecommender):
         """
         return {}
 
+    def recommendation_loss(self, encoded: Encoded, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the scores that predictions are made from.
+
+        Args:
+            encoded: the batch.
+            target: item ids, ``[B]`` long.
+
+        Returns:
+            The mean loss, a scalar, and the ``n_ranked`` best-scored items of each session without its target,
+            ``[B, n_ranked]`` long.
+        """
+        return catalogue_cross_entropy(encoded.session, self.item_embedding.weight, target, self.n_ranked)
+
+    def score_catalogue(self, encoded: Encoded) -> Tensor:
+        """Scores of all items, ``[B, N + 1]``; column 0 is padding."""
+        return encoded.session @ self.item_embedding.weight.T
+
+    def score_items(self, encoded: Encoded, items: Tensor) -> Tensor:
+        """Score of one item per session, ``[B]`` long -> ``[B]``."""
+        return (encoded.session * self.item_embedding(items)).sum(-1)
+
+    # What RecBole calls.
+
     def losses(self, interaction) -> dict[str, Tensor]:
         """Every training loss of a batch by name, scalars; their sum is minimised."""
         encoded = self._encode(interaction)
-        target = interaction[self.POS_ITEM_ID]
-        recommendation, ranked = catalogue_cross_entropy(
-            encoded.session, self.item_embedding.weight, target, self.n_ranked
-        )
+        recommendation, ranked = self.recommendation_loss(encoded, interaction[self.POS_ITEM_ID])
         return {"recommendation": recommendation, **self.auxiliary_losses(encoded, ranked)}
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
@@ -88,12 +109,11 @@ class SessionRecommender(SequentialRecommender):
 
     def predict(self, interaction) -> Tensor:
         """Scores of the items in ``interaction``, ``[B]``."""
-        session = self._encode(interaction).session
-        return (session * self.item_embedding(interaction[self.ITEM_ID])).sum(-1)
+        return self.score_items(self._encode(interaction), interaction[self.ITEM_ID])
 
     def full_sort_predict(self, interaction) -> Tensor:
         """Scores of the whole catalogue, ``[B, N + 1]``; column 0 is padding."""
-        return self._encode(interaction).session @ self.item_embedding.weight.T
+        return self.score_catalogue(self._encode(interaction))
 
     def _encode(self, interaction) -> Encoded:
         encoded = self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])

@@ -1,0 +1,123 @@
+"""A DANSeR-style model: two attentions over receptive fields, repeat/explore scores, hard negatives of their own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recbole_tme.graphs import nodes_to_clicks, session_graph
+from recbole_tme.losses import catalogue_cross_entropy
+from recbole_tme.miners import self_adaptive_negatives
+from recbole_tme.models.base import Encoded, SessionRecommender
+from recbole_tme.nn.dual_attention import AcrossFields, FieldReadout
+from recbole_tme.nn.edge_attention import EdgeTypedAttention
+from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions
+from recbole_tme.nn.repeat_explore import Behaviour, RepeatExplore
+
+
+class DANSeR(SessionRecommender):
+    """Dual attention over the receptive fields of a session graph, with scaled-cosine scores.
+
+    This is a re-implementation from the abstract of DANSeR (Chen et al., 2025), the only part of it that is public:
+    the equations are ours where the abstract leaves them open. Its parts can be switched off one by one:
+    ``field_attention``, ``across_fields``, ``repeat_explore`` and ``hard_weight: 0``.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        size = self.embedding_size
+        self.scale = config["score_scale"]
+        self.layers = nn.ModuleList(EdgeTypedAttention(size) for _ in range(config["n_layers"]))
+        self.item_dropout = nn.Dropout(config["item_dropout"])
+        self.state_dropout = nn.Dropout(config["state_dropout"])
+        self.positions = nn.Embedding(self.max_seq_length, size)
+        self.across = AcrossFields(size) if config["across_fields"] else None
+        n_fields = 1 if self.across is None else config["n_layers"] + 1
+        self.fields = nn.ModuleList(FieldReadout(size, config["field_attention"]) for _ in range(n_fields))
+        self.behaviour = RepeatExplore(size, self.max_seq_length, self.scale) if config["repeat_explore"] else None
+        self.aux_weight = config["aux_weight"]
+        self.hard_weight = config["hard_weight"]
+        self.hard_candidates = config["hard_candidates"]
+        self.hardness = {key: config[f"hard_{key}"] for key in ("alpha", "beta", "power")}
+        counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
+        self.register_buffer("log_count", torch.log1p(counts.float()))
+        self.reset_parameters()
+
+    def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
+        graph, clicked = session_graph(item_seq), item_seq > 0
+        states = self.item_dropout(self.unit_items()[graph.nodes])
+        position = reversed_positions(item_seq_len, item_seq.shape[1]).clamp(max=self.max_seq_length - 1)
+        fields = [states]
+        for layer in self.layers:
+            fields.append(layer(fields[-1], graph.relation))
+        fields = [nodes_to_clicks(field, graph.alias) for field in fields]
+        vectors = [
+            readout(self.state_dropout(clicks) + self.positions(position), item_seq_len, clicked)
+            for readout, clicks in zip(self.fields, fields[-len(self.fields) :])
+        ]
+        session = vectors[-1]
+        if self.across is not None:
+            session = self.across(torch.stack(vectors, dim=1), masked_mean(fields[0], clicked))
+        return Encoded(F.normalize(session, dim=1), item_seq, item_seq_len)
+
+    def unit_items(self) -> Tensor:
+        """Item vectors of length 1 (padding: 0), ``[N + 1, d]``."""
+        return F.normalize(self.item_embedding.weight, dim=1)
+
+    def recommendation_loss(self, encoded: Encoded, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Likelihood of the mixture; where the target is in the session, also the catalogue-wide cross entropy with
+        weight ``aux_weight``, without which the item vectors would learn from new targets only."""
+        items, excluded, weight = self.unit_items(), None, None
+        mixture = 0.0
+        if self.behaviour is not None:
+            behaviour = self.behave(encoded, items)
+            is_target = encoded.item_seq == target.unsqueeze(1)
+            is_repeat = is_target.any(dim=1)
+            of_target = behaviour.log_click.masked_fill(~is_target, torch.finfo(items.dtype).min).logsumexp(dim=1)
+            chosen = torch.where(is_repeat, behaviour.log_repeat + of_target, behaviour.log_explore)
+            mixture = -chosen.mean()
+            # One pass serves both: new targets compete outside the session, repeated ones with the whole catalogue.
+            excluded = encoded.item_seq.masked_fill(is_repeat.unsqueeze(1), 0)
+            weight = torch.where(is_repeat, self.aux_weight, 1.0)
+        query = self.scale * encoded.session
+        catalogue, ranked = catalogue_cross_entropy(query, items, target, self.n_ranked, excluded, weight)
+        loss = catalogue + mixture
+        if self.hard_weight > 0:
+            loss = loss + self.hard_weight * self.hard_negative_loss(encoded, target, items)
+        return loss, ranked
+
+    def behave(self, encoded: Encoded, items: Tensor) -> Behaviour:
+        """The repeat/explore head on unit item vectors ``items``, ``[N + 1, d]``."""
+        clicks = items[encoded.item_seq]
+        last = last_click(clicks, encoded.item_seq_len)
+        popularity = self.log_count[encoded.item_seq]
+        return self.behaviour(encoded.session, last, clicks, encoded.item_seq, encoded.item_seq_len, popularity)
+
+    def hard_negative_loss(self, encoded: Encoded, target: Tensor, items: Tensor) -> Tensor:
+        """Mean of softplus(z_negative - z_target) over negatives chosen for each session; draws random numbers."""
+        candidates = torch.randint(1, self.n_items, (len(target), self.hard_candidates), device=target.device)
+        in_session = (candidates.unsqueeze(2) == encoded.item_seq.unsqueeze(1)).any(dim=2)
+        allowed = ~in_session & (candidates != target.unsqueeze(1))
+        positive = (encoded.session * items[target]).sum(1)
+        negatives = (items[candidates] @ encoded.session.unsqueeze(2)).squeeze(2)
+        chosen = self_adaptive_negatives(negatives.detach(), positive.detach(), allowed, **self.hardness).unsqueeze(1)
+        gap = self.scale * (negatives.gather(1, chosen).squeeze(1) - positive)
+        return (F.softplus(gap) * allowed.gather(1, chosen).squeeze(1)).mean()
+
+    def score_catalogue(self, encoded: Encoded) -> Tensor:
+        """Log of each item's chance; without the behaviour part, the scaled cosines."""
+        items = self.unit_items()
+        scores = self.scale * encoded.session @ items.T
+        if self.behaviour is None:
+            return scores
+        behaviour = self.behave(encoded, items)
+        # Padding positions point to column 0, which takes no part.
+        scores = scores.scatter(1, encoded.item_seq, -torch.inf)
+        scores[:, 0] = -torch.inf
+        scores = behaviour.log_explore.unsqueeze(1) + scores.log_softmax(dim=1)
+        repeated = behaviour.log_repeat.unsqueeze(1) + behaviour.log_items(encoded.item_seq)
+        return scores.scatter(1, encoded.item_seq, repeated)
+
+    def score_items(self, encoded: Encoded, items: Tensor) -> Tensor:
+        return self.score_catalogue(encoded).gather(1, items.unsqueeze(1)).squeeze(1)

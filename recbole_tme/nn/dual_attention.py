@@ -1,0 +1,72 @@
+"""Attention within and across the receptive fields of a graph encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from recbole_tme.nn.readout import last_click, masked_mean
+
+
+class FieldReadout(nn.Module):
+    r"""One session vector per receptive field.
+
+    .. math::
+        e_t = w^\top \sigma(W_1 x_t + W_2 x_{last} + W_3 \bar x), \quad u = W_u [\sum_t e_t x_t ; x_{last}]
+
+    With ``attend`` off, the mean of the clicks stands in the place of the weighted sum.
+
+    Source: a re-implementation from the abstract of DANSeR (Chen et al., 2025): "intent within receptive fields".
+
+    Args:
+        size: embedding size d.
+        attend: whether to weight the clicks.
+
+    Shapes:
+        clicks ``[B, L, d]``, lengths ``[B]``, mask ``[B, L]`` -> ``[B, d]``.
+    """
+
+    def __init__(self, size: int, attend: bool = True):
+        super().__init__()
+        self.merge = nn.Linear(2 * size, size)
+        self.attend = attend
+        if attend:
+            self.from_click = nn.Linear(size, size)
+            self.from_last = nn.Linear(size, size, bias=False)
+            self.from_mean = nn.Linear(size, size, bias=False)
+            self.weight = nn.Linear(size, 1, bias=False)
+
+    def forward(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+        last, mean = last_click(clicks, lengths), masked_mean(clicks, mask)
+        pooled = mean
+        if self.attend:
+            context = self.from_last(last) + self.from_mean(mean)
+            gate = torch.sigmoid(self.from_click(clicks) + context.unsqueeze(1))
+            pooled = (self.weight(gate) * mask.unsqueeze(-1) * clicks).sum(1)
+        return self.merge(torch.cat([pooled, last], dim=1))
+
+
+class AcrossFields(nn.Module):
+    r"""Mix the receptive fields' vectors.
+
+    .. math::
+        \gamma = \mathrm{softmax}_k\, v^\top \tanh(W_f u^k + W_g \bar x^0), \quad s = \sum_k \gamma_k u^k
+
+    Source: a re-implementation from the abstract of DANSeR (Chen et al., 2025): "intent across receptive fields".
+
+    Args:
+        size: embedding size d.
+
+    Shapes:
+        fields ``[B, K + 1, d]``, mean of the raw clicks ``[B, d]`` -> ``[B, d]``.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.from_field = nn.Linear(size, size)
+        self.from_mean = nn.Linear(size, size, bias=False)
+        self.weight = nn.Linear(size, 1, bias=False)
+
+    def forward(self, fields: Tensor, mean: Tensor) -> Tensor:
+        energy = self.weight(torch.tanh(self.from_field(fields) + self.from_mean(mean).unsqueeze(1)))
+        return (energy.softmax(dim=1) * fields).sum(1)

@@ -1,0 +1,117 @@
+"""The DANSeR-style model: probabilities, its parts and their switches, hard negatives."""
+
+import pytest
+import torch
+
+from recbole_tme.miners import self_adaptive_negatives
+from recbole_tme.testing import Workbench, check_model
+
+SMALL = {"embedding_size": 16, "item_dropout": 0.0, "state_dropout": 0.0, "hard_candidates": 8}
+PARTS_OFF = [
+    {"field_attention": False},
+    {"across_fields": False},
+    {"repeat_explore": False},
+    {"hard_weight": 0.0},
+]
+
+
+@pytest.fixture
+def bench():
+    return Workbench("DANSeR", SMALL)
+
+
+@pytest.mark.parametrize("part_off", [{}, *PARTS_OFF], ids=str)
+def test_passes_the_common_tests(part_off):
+    if part_off == {"across_fields": False}:
+        # Readouts of the other receptive fields must not be left idle.
+        model = Workbench("DANSeR", SMALL | part_off).build()
+        assert len(model.fields) == 1
+    check_model("DANSeR", SMALL | part_off | {"embedding_size": 32}, learns=not part_off)
+
+
+def test_probabilities_of_all_items_sum_to_one(bench):
+    scores = bench.scores(bench.build(), bench.batch())
+    torch.testing.assert_close(scores.exp().sum(1), torch.ones(len(bench.sessions)))
+
+
+def test_in_session_items_share_the_repeat_chance_and_clicks_add_up(bench):
+    model, batch = bench.build(), bench.batch()
+    with torch.no_grad():
+        encoded = model._encode(batch)
+        behaviour = model.behave(encoded, model.unit_items())
+    chances = bench.scores(model, batch).exp()
+    for row, clicks in enumerate(bench.sessions):
+        inside = sum(chances[row, item - 1] for item in set(clicks))
+        torch.testing.assert_close(inside, behaviour.log_repeat[row].exp())
+        for item in set(clicks):
+            of_clicks = sum(behaviour.log_click[row, t].exp() for t, clicked in enumerate(clicks) if clicked == item)
+            torch.testing.assert_close(chances[row, item - 1], behaviour.log_repeat[row].exp() * of_clicks)
+
+
+def test_loss_is_the_likelihood_of_the_scores_plus_the_catalogue_for_repeats(bench):
+    bench.targets = [clicks[0] if row % 2 else 40 for row, clicks in enumerate(bench.sessions)]
+    plain = Workbench("DANSeR", SMALL | {"hard_weight": 0.0})
+    plain.sessions, plain.targets = bench.sessions, bench.targets
+    model, batch = plain.build(), plain.batch()
+    scores = plain.scores(model, batch)
+    with torch.no_grad():
+        encoded = model._encode(batch)
+        cosines = model.scale * encoded.session @ model.unit_items()[1:].T
+    expected = 0.0
+    for row, (clicks, target) in enumerate(zip(plain.sessions, plain.targets)):
+        expected -= scores[row, target - 1]
+        if target in clicks:
+            expected -= cosines[row].log_softmax(0)[target - 1]
+    torch.testing.assert_close(model.calculate_loss(batch), expected / len(plain.targets))
+
+
+def test_scores_without_the_behaviour_part_are_scaled_cosines():
+    bench = Workbench("DANSeR", SMALL | {"repeat_explore": False, "score_scale": 7.0})
+    scores = bench.scores(bench.build(), bench.batch())
+    assert scores.abs().max() <= 7.0 and not any("behaviour" in n for n, _ in bench.build().named_parameters())
+
+
+def test_counts_position_and_popularity_all_reach_the_repeat_scores(bench):
+    model = bench.build()
+    bench.sessions, bench.targets = [[1, 2], [1, 2, 1], [2, 1]], [3, 3, 3]
+    scores = bench.scores(model, bench.batch())
+    odds = scores[:, 0] - scores[:, 1]
+    assert len({round(odd.item(), 4) for odd in odds}) == 3
+    model.log_count[1] += 5
+    assert not torch.allclose(bench.scores(model, bench.batch())[:, 0], scores[:, 0])
+
+
+def test_negative_is_the_allowed_candidate_closest_to_the_wanted_hardness():
+    torch.manual_seed(0)
+    candidates, target = torch.rand(50, 6) * 2 - 1, torch.rand(50) * 2 - 1
+    allowed = torch.rand(50, 6) < 0.7
+    allowed[:, 0] = True
+    chosen = self_adaptive_negatives(candidates, target, allowed, alpha=1.0, beta=0.1, power=-2.0)
+    for row in range(50):
+        wanted = 0.1 * max(target[row].item() + 1.0, 1e-3) ** -1
+        options = [column for column in range(6) if allowed[row, column]]
+        assert chosen[row] == min(options, key=lambda column: abs(candidates[row, column].item() - wanted))
+
+
+def test_wanted_hardness_falls_as_the_targets_score_rises():
+    candidates = torch.linspace(-1, 1, 201).repeat(2, 1)
+    chosen = self_adaptive_negatives(
+        candidates, torch.tensor([-0.5, 0.9]), torch.ones(2, 201, dtype=torch.bool), 1.0, 0.1, -2.0
+    )
+    assert candidates[0, chosen[0]] > candidates[1, chosen[1]]
+
+
+def test_hard_negatives_push_themselves_down_and_the_target_up(bench):
+    model, batch = bench.build(), bench.batch()
+    torch.manual_seed(0)
+    encoded, items = model._encode(batch), model.unit_items()
+    before = model.hard_negative_loss(encoded, batch["item_id"], items)
+    before.backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.01 * parameter.grad
+    torch.manual_seed(0)
+    model._encode(batch)
+    after = model.hard_negative_loss(model._encode(batch), batch["item_id"], model.unit_items())
+    assert after < before
