@@ -9,6 +9,8 @@ from pathlib import Path
 from recbole_tme.errors import UserError
 
 COMMANDS = ("run", "prepare", "audit", "table", "list", "doctor")
+# How long and where a run goes on may change; what it computes may not.
+CHANGEABLE_ON_RESUME = {"epochs", "stopping_step", "show_progress", "data_path", "device", "gpu_id", "use_gpu", "threads"}
 
 RUN_USAGE = """\
 recbole-tme [run] [--model=NAME] [--dataset=NAME] [--config_files=FILE,...] [--plugin=FILE.py]
@@ -74,6 +76,12 @@ def run_command(argv: list[str]) -> int:
         return 0
     if options.model or options.dataset or files:
         raise UserError("--resume takes the model, the data set and all settings from the run; leave the others out")
+    fixed = sorted(set(overrides) - CHANGEABLE_ON_RESUME)
+    if fixed:
+        raise UserError(
+            f"--{fixed[0]} cannot change when a run is resumed (only {', '.join(sorted(CHANGEABLE_ON_RESUME))} can); "
+            f"start a new run with --config_files={Path(options.resume) / 'config.yaml'}"
+        )
     directory = RunDirectory.open(options.resume)
     run(load_config(None, None, [directory.config_file], overrides=overrides), resume=directory)
     return 0

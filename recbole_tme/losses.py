@@ -31,7 +31,10 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
                 scores.scatter_(1, excluded[rows], -torch.inf)
             scores[:, 0] = -torch.inf
             if top:
-                ranked[rows] = scores.scatter(1, wanted, -torch.inf).topk(top, dim=1).indices
+                # In place and back: a copy of the scores would cost as much as ranking them.
+                of_target = scores.gather(1, wanted)
+                ranked[rows] = scores.scatter_(1, wanted, -torch.inf).topk(top, dim=1).indices
+                scores.scatter_(1, wanted, of_target)
             # log_softmax is the one fused kernel here; every further pass over the scores costs as much as it.
             log_probability = scores.log_softmax(dim=1)
             of_row = weight[rows].unsqueeze(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from recbole_tme.cli import main
@@ -129,6 +130,50 @@ def test_resume_of_a_run_killed_before_its_first_checkpoint_starts_it_over(monke
         path.unlink()
     assert main([f"--resume={killed.path}"]) == 0
     assert results(killed) == results(whole)
+
+
+def test_a_resumed_run_may_train_longer_and_its_config_says_so():
+    whole = run(toy_config(run_dir="whole", epochs=6))
+    with pytest.raises(Stop):
+        run(toy_config(run_dir="parts", epochs=4), on_epoch=stop_after(1))
+    resumed = only_run("parts")
+    assert main([f"--resume={resumed.path}", "--epochs=6"]) == 0
+    assert results(resumed) == results(whole)
+    assert yaml.safe_load(resumed.config_file.read_text())["epochs"] == 6
+
+
+def test_what_a_run_computes_cannot_change_when_it_is_resumed(capsys):
+    directory = run(toy_config(epochs=1))
+    assert main([f"--resume={directory.path}", "--learning_rate=0.1"]) == 2
+    assert "learning_rate" in capsys.readouterr().err.splitlines()[-1]
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def rename_model(file):
+    payload = torch.load(file, weights_only=True)
+    torch.save(payload | {"model": "SRGNN"}, file)
+
+
+def rename_item(file):
+    payload = torch.load(file, weights_only=True)
+    torch.save(payload | {"items": payload["items"][:-1] + ["another"]}, file)
+
+
+@pytest.mark.parametrize("damage", [truncate, rename_model, rename_item, Path.unlink])
+def test_a_checkpoint_that_does_not_belong_is_refused_and_left_alone(damage, capsys):
+    directory = run(toy_config(epochs=1))
+    directory.metrics_file.unlink()
+    file = directory.checkpoint_file("select")
+    damage(file)
+    if damage is Path.unlink:
+        file.write_text("not a checkpoint")
+    before = file.read_bytes()
+    assert main([f"--resume={directory.path}"]) == 2
+    assert str(file) in capsys.readouterr().err.splitlines()[-1]
+    assert file.read_bytes() == before and not directory.finished
 
 
 def test_resume_of_a_finished_run_changes_nothing():

@@ -53,8 +53,12 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     data = load_data(config)
     check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
     protocol = describe_protocol(config, data)
-    directory = resume or start(config, data, protocol)
-    check_same_data(directory, protocol)
+    if resume is None:
+        directory = start(config, data, protocol)
+    else:
+        directory = resume
+        check_same_data(directory, protocol)
+        directory.write_config(config.plain())
     with logging_to(directory.log_file):
         logger.info("run directory: %s", directory.path)
         metrics = train_and_test(config, data, directory, resume is not None, on_epoch)

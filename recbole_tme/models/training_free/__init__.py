@@ -1,0 +1,1 @@
+"""Baselines without gradients: the whole model is made from the training sessions when it is constructed."""

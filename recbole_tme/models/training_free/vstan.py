@@ -1,0 +1,30 @@
+"""STAN with what VSKNN knows besides: where the match lies in the current session, and how rare an item is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recbole_tme.models.training_free.neighbours import Candidates, Entries, SessionIndex
+from recbole_tme.models.training_free.stan import STAN
+
+
+class VSTAN(STAN):
+    """STAN, each neighbour's part times exp((p - l) / lambda_ipw), and each score times the item's rarity.
+
+    p is the position in the current session, of l clicks, of the last click on a shared item; rarity is
+    1 + idf_weight * ln(sessions / sessions with the item).
+
+    Source: "Empirical analysis of session-based recommendation algorithms" (Ludewig et al., UMUAI 2021).
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.lambda_ipw = config["lambda_ipw"]
+        self.idf_weight = config["idf_weight"]
+
+    def entry_weights(self, near: Candidates, entries: Entries, length: int) -> np.ndarray:
+        decay = np.exp((near.here - length) / self.lambda_ipw)
+        return super().entry_weights(near, entries, length) * decay[entries.owner]
+
+    def item_weights(self, index: SessionIndex) -> np.ndarray:
+        return index.rarity(self.idf_weight)
