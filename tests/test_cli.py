@@ -105,6 +105,39 @@ def test_values_with_equals_signs_and_separate_values(capsys):
     assert list(Path("a=b").glob("toy/TMEGNN/*/metrics.json"))
 
 
+HEADER = b"session_id:token\titem_id:token\ttimestamp:float\n"
+GOOD = HEADER + b"s1\ta\t1\ns1\tb\t2\ns2\tb\t3\ns2\ta\t4\n"
+
+
+@pytest.mark.parametrize(
+    ("train", "named"),
+    [
+        (b"", "shop.train.inter"),
+        (HEADER, "shop.train.inter"),
+        (b"session_id\titem_id\ttimestamp\ns1\ta\t1\n", "session_id:token"),
+        (b"session_id:token\titm_id:token\ts1\ta\n", "item_id"),
+        (GOOD.replace(b"token", b"tokens"), "tokens"),
+        (GOOD + b"s3\t\t5\n", "shop.train.inter line 6"),
+        (GOOD + b"s3\ta\tnan\n", "shop.train.inter line 6"),
+        (GOOD + b"s3\ta\tsoon\n", "shop.train.inter line 6"),
+        (GOOD + b"s3\ta\n", "shop.train.inter line 6"),
+        (GOOD + b"s1\tb\t9\n", "s1"),
+        (GOOD + b"s3\t\xff\xfe\t5\n", "shop.train.inter line 6"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "shop.train.inter"),
+        (HEADER + b"s1\ta\t1\ns2\tb\t2\n", "one click"),
+        (None, "shop.train.inter"),
+    ],
+)
+def test_each_bad_data_file_gets_one_line_that_names_the_place(train, named, capsys):
+    folder = Path("dataset_atomic/shop")
+    folder.mkdir(parents=True)
+    (folder / "shop.test.inter").write_bytes(GOOD)
+    if train is not None:
+        (folder / "shop.train.inter").write_bytes(train)
+    assert named in error_line(["--dataset=shop", "--topk=[1]", "--valid_metric=MRR@1"], capsys)
+    assert not Path("runs").exists()
+
+
 def test_an_unwritable_run_directory_is_one_line(capsys):
     Path("runs").write_text("a file is in the way")
     assert "run_dir" in error_line(QUICK, capsys)

@@ -33,10 +33,11 @@ def shown_name(name: str) -> str:
 
 def protocol_lines(protocol: Mapping) -> list[str]:
     """The evaluation protocol in words, printed with every table."""
-    chosen = {
-        "valid": "validation-selected checkpoint",
-        "test": "best-on-test checkpoint (selected on the test set: not comparable with validation-selected results)",
-    }[protocol["select_on"]]
+    chosen = "epoch selected on validation"
+    if protocol["retrain"]:
+        chosen += ", then trained anew on train + validation"
+    if protocol["select_on"] == "test":
+        chosen = "best-on-test: epoch selected on the test set, not comparable with validation-selected results"
     return [
         f"{protocol['test_instances']:,} test instances of {protocol['test_sessions']:,} sessions, full ranking over "
         f"{protocol['items']:,} items, seen items included",

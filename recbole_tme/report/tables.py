@@ -71,7 +71,7 @@ def markdown(results: Sequence[dict]) -> str:
     for result in results:
         protocol = result["protocol"]
         tables[(protocol["dataset"], protocol["fingerprint"])][result["model"]].append(result)
-    return "\n\n".join(one_table(models) for _, models in sorted(tables.items()))
+    return "\n\n".join(one_table(models) for _, models in sorted(tables.items())) + "\n"
 
 
 def one_table(models: dict[str, list[dict]]) -> str:
