@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from recbole_tme.errors import UserError
 
 COMMANDS = ("run", "prepare", "audit", "table", "list", "doctor")
 # How long and where a run goes on may change; what it computes may not.
-CHANGEABLE_ON_RESUME = {"epochs", "stopping_step", "show_progress", "data_path", "device", "gpu_id", "use_gpu", "threads"}
+CHANGEABLE_ON_RESUME = {
+    *("epochs", "stopping_step", "show_progress", "data_path"),
+    *("device", "gpu_id", "use_gpu", "threads"),
+}
 
 RUN_USAGE = """\
 recbole-tme [run] [--model=NAME] [--dataset=NAME] [--config_files=FILE,...] [--plugin=FILE.py]
@@ -24,11 +28,18 @@ Any configuration key can be set as --key=value or --key value; `recbole-tme lis
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 2 the input is wrong, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
+    # PyTorch's CPU threads spin for milliseconds at every barrier unless told otherwise, which makes training several
+    # times slower as soon as another process wants a core. It has to be said before PyTorch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         return dispatch(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read the output has closed it (| head); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted; continue with --resume=<run directory>", file=sys.stderr)
         return 130

@@ -24,6 +24,14 @@ OUR_MODELS = {
     "SRGNN": "recbole_tme.models.srgnn:SRGNN",
     "TMEGNN": "recbole_tme.models.tmegnn:TMEGNN",
     "TMEGNNDP": "recbole_tme.models.tmegnndp:TMEGNNDP",
+    "LastItemKNN": "recbole_tme.models.training_free.last_item_knn:LastItemKNN",
+    "OwnItems": "recbole_tme.models.training_free.own_items:OwnItems",
+    "SPop": "recbole_tme.models.training_free.spop:SPop",
+    "SPopSTAN": "recbole_tme.models.training_free.spop_stan:SPopSTAN",
+    "SR": "recbole_tme.models.training_free.sr:SR",
+    "STAN": "recbole_tme.models.training_free.stan:STAN",
+    "VSKNN": "recbole_tme.models.training_free.vsknn:VSKNN",
+    "VSTAN": "recbole_tme.models.training_free.vstan:VSTAN",
 }
 ENTRY_POINT_GROUP = "recbole_tme.models"
 BUILTIN_PREFIX = "recbole:"

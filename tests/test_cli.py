@@ -158,6 +158,17 @@ def test_questions_are_answered_without_training(command, shown, capsys):
     assert not Path("runs").exists()
 
 
+def test_output_that_is_cut_short_is_no_error(tmp_path):
+    command = f"{sys.executable} -m recbole_tme list keys TMEGNN | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
 def test_a_plugin_model_runs_by_name(tmp_path):
     Path("plugged_in.py").write_text(
         "from recbole_tme.models.tmegnn import TMEGNN\n\n\nclass PluggedIn(TMEGNN):\n"

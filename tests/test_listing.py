@@ -49,7 +49,7 @@ def test_list_models_shows_a_plugins(tmp_path, capsys):
     del sys.modules["recbole_tme_plugin_mine"]
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["Mine"].split(maxsplit=2)[1:] == ["plugin", "My own model."]
-    assert "ours" in lines["TMEGNN"] and "RecBole" in lines["SRGNN"] and "FDSA" not in lines
+    assert "ours" in lines["TMEGNN"] and "RecBole" in lines["GRU4Rec"] and "FDSA" not in lines
 
 
 def test_list_datasets_shows_what_is_ready(tmp_path, capsys, cache_directory):

@@ -159,7 +159,7 @@ def rename_model(file):
 
 def rename_item(file):
     payload = torch.load(file, weights_only=True)
-    torch.save(payload | {"items": payload["items"][:-1] + ["another"]}, file)
+    torch.save(payload | {"items": [*payload["items"][:-1], "another"]}, file)
 
 
 @pytest.mark.parametrize("damage", [truncate, rename_model, rename_item, Path.unlink])

@@ -40,9 +40,14 @@ class DANSeR(SessionRecommender):
         self.hard_weight = config["hard_weight"]
         self.hard_candidates = config["hard_candidates"]
         self.hardness = {key: config[f"hard_{key}"] for key in ("alpha", "beta", "power")}
-        counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
-        self.register_buffer("log_count", torch.log1p(counts.float()))
+        self.register_buffer("log_count", torch.log1p(self._target_counts(dataset)))
         self.reset_parameters()
+
+    def _target_counts(self, dataset) -> Tensor:
+        """How often each item is a training target, ``[N + 1]``; 0 where only a catalogue is known, to be loaded."""
+        if not hasattr(dataset, "inter_feat"):
+            return torch.zeros(self.n_items)
+        return torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items).float()
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
         graph, clicked = session_graph(item_seq), item_seq > 0

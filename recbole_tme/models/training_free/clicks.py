@@ -59,8 +59,9 @@ def train_clicks(dataset, user: str, item: str, item_seq: str, item_seq_len: str
         user, item, item_seq, item_seq_len: the field names of session, target, prefix and prefix length.
 
     Returns:
-        The clicks. From RecBole's rows, a session is its longest prefix and that row's target, and the sessions are in
-        order of the target's time, or of the rows where there is no time.
+        The clicks. Of RecBole's rows (prefix, target), a session is the longest of its rows; the sessions are in order
+        of the target's time, or of the rows where there is no time. RecBole's own session files number every row as a
+        session, longest prefix first: there a row that begins the row before it, target included, is part of it.
     """
     table = getattr(dataset, "inter_feat", None)
     if table is None:
@@ -69,17 +70,20 @@ def train_clicks(dataset, user: str, item: str, item_seq: str, item_seq_len: str
         first, last = int(table.session.min()), int(table.session.max())
         offsets = table.offsets[first : last + 2].numpy()
         return Clicks(table.clicks[offsets[0] : offsets[-1]].numpy().copy(), offsets - offsets[0])
-    length = table[item_seq_len].numpy()
-    users = table[user].numpy()
+    users, prefix, length = (table[name].numpy() for name in (user, item_seq, item_seq_len))
+    whole = np.pad(prefix, ((0, 0), (0, 1)))
+    whole[np.arange(len(whole)), length] = table[item].numpy()
     order = np.lexsort((length, users))
-    rows = np.sort(order[np.append(users[order[1:]] != users[order[:-1]], True)])
+    longest = np.append(users[order[1:]] != users[order[:-1]], True)
+    if longest.all():
+        part = (whole[1:, :-1] == prefix[:-1]).all(1) & (whole[1:, -1] == 0)
+        rows = np.flatnonzero(np.append(True, ~part))
+    else:
+        rows = np.sort(order[longest])
     if dataset.time_field in table:
         rows = rows[np.argsort(table[dataset.time_field].numpy()[rows], kind="stable")]
-    prefix, length = table[item_seq].numpy()[rows], length[rows]
-    padded = np.pad(prefix, ((0, 0), (0, 1)))
-    padded[np.arange(len(rows)), length] = table[item].numpy()[rows]
-    clicked = np.arange(padded.shape[1]) <= length[:, None]
-    return Clicks(padded[clicked].astype(np.int32), np.append(0, np.cumsum(length + 1)))
+    clicked = np.arange(whole.shape[1]) <= length[rows, None]
+    return Clicks(whole[rows][clicked].astype(np.int32), np.append(0, np.cumsum(length[rows] + 1)))
 
 
 def latest_clicks(session: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

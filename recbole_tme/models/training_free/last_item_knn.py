@@ -13,10 +13,11 @@ CHUNK = 4096
 
 
 class LastItemKNN(ItemToItem):
-    """Item-kNN by the last click: sessions with a and b / sqrt((sessions with a + shrink) (sessions with b + shrink)).
+    """Item-kNN by the last click.
 
-    The ``k`` most similar items b of each item a are kept, never a itself. Equal similarities are put in order by the
-    last click on b in training, the later first. RecBole's ItemKNN is another model: it scores a user by all items.
+    sim(a, b) = sessions with a and b / sqrt((sessions with a + shrink) (sessions with b + shrink)); the ``k`` most
+    similar items b of each item a are kept, never a itself. Equal similarities are put in order by the last click on b
+    in training, later first. RecBole's ItemKNN is another model: it scores a user by all items.
 
     Source: Item-KNN, a baseline of GRU4Rec (Hidasi et al., ICLR 2016), with shrink 20.
     """

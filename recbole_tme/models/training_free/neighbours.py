@@ -57,6 +57,7 @@ class SessionIndex:
     def __init__(self, clicks: Clicks, n_items: int, sample_size: int):
         self.n_sessions = clicks.n_sessions
         self.lengths = clicks.lengths
+        self.popularity = clicks.popularity(n_items)
         self.sample_size = sample_size
         session = clicks.session
         position = np.arange(len(session)) - clicks.offsets[session] + 1

@@ -11,8 +11,8 @@ from recbole_tme.models.training_free.clicks import below_one, latest_clicks
 class OwnItems(TrainingFree):
     """The items of the session, the most recently clicked first, then the others by their clicks in training.
 
-    The k-th item counted from the oldest scores k; popularity scores by rank below 1. On Tmall's test instances P@20 and
-    MRR@20 are 45.27/18.47 if the others are left in one tie, and slightly higher as it is.
+    The k-th item counted from the oldest scores k, popularity scores by rank below 1. P@20/MRR@20 on Tmall's test
+    instances are 45.78/18.53, and 45.27/18.47 if the others are left in one tie.
     """
 
     def __init__(self, config, dataset):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_tme.models.training_free.clicks import Clicks
 from recbole_tme.models.training_free.spop import rank_own_items
 from recbole_tme.models.training_free.stan import STAN
 
@@ -20,5 +19,10 @@ class SPopSTAN(STAN):
         super().__init__(config, dataset)
         self.tie_break = config["tie_break"]
 
-    def prepare(self, state: dict[str, np.ndarray]) -> tuple:
-        return super().prepare(state), Clicks(state["clicks"], state["offsets"]).popularity(self.n_items)
+    def score(self, session: np.ndarray) -> np.ndarray:
+        scores = super().score(session)
+        scores /= scores.max() or 1
+        index, _ = self.prepared
+        items, ranks = rank_own_items(session, index.popularity, self.tie_break)
+        scores[items] = 1 + ranks
+        return scores

@@ -10,10 +10,10 @@ from recbole_tme.models.training_free.item_to_item import ItemToItem, keep_highe
 
 
 class SR(ItemToItem):
-    """Sequential rules: R[a, b] = sum of 1/k over the clicks on b that came k <= ``max_steps`` clicks after one on a.
+    """Sequential rules: what was clicked soon after the last click.
 
-    The ``n_rules`` strongest rules of each item are kept. Equal rules are put in order by the last click on b in
-    training, the later first.
+    R[a, b] = sum of 1/k over the clicks on b that came k <= ``max_steps`` clicks after one on a; the ``n_rules``
+    strongest rules of each a are kept. Equal rules are put in order by the last click on b in training, later first.
 
     Source: "Evaluation of session-based recommendation algorithms" (Ludewig and Jannach, UMUAI 2018).
     """

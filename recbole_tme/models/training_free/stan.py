@@ -8,7 +8,7 @@ from recbole_tme.models.training_free.neighbours import Candidates, Entries, Ses
 
 
 class STAN(SessionNeighbours):
-    """Sequence and time aware neighbourhood.
+    """Sequence and time aware neighbours.
 
     Item i of the current session, last clicked at position p of l, has weight w = exp((p - l) / lambda_spw). Session n
     of |n| clicks has similarity

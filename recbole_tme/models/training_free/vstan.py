@@ -9,10 +9,10 @@ from recbole_tme.models.training_free.stan import STAN
 
 
 class VSTAN(STAN):
-    """STAN, each neighbour's part times exp((p - l) / lambda_ipw), and each score times the item's rarity.
+    """STAN with VSKNN's decay of old matches and its weight for rare items.
 
-    p is the position in the current session, of l clicks, of the last click on a shared item; rarity is
-    1 + idf_weight * ln(sessions / sessions with the item).
+    Each neighbour's part is multiplied by exp((p - l) / lambda_ipw), p being the position in the current session (of l
+    clicks) of the last click on a shared item, and each score by 1 + idf_weight ln(sessions / sessions with the item).
 
     Source: "Empirical analysis of session-based recommendation algorithms" (Ludewig et al., UMUAI 2021).
     """
