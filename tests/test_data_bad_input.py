@@ -2,9 +2,9 @@
 
 import gzip
 import pickle
-import re
 
 import pytest
+from expecting import fails
 
 from recbole_tme.data.atomic import read_dataset
 from recbole_tme.data.inter import read_inter, read_titles
@@ -17,18 +17,6 @@ PLAIN = "session_id:token\titem_id:token\n"
 ROWS = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
 GOOD_CLICKS = "1\ta\t1\n1\tb\t2\n"
 GOOD_ROWS = "1\ta b\tc\n2\ta\tb\n"
-
-
-def fails(read, path, *words, line=None):
-    with pytest.raises(UserError) as caught:
-        read(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert str(path) in message
-    if line is not None:
-        assert re.search(rf"\bline {line}\b", message), message
-    for word in words:
-        assert word in message, message
 
 
 # (name, content, line, words of the message); the rows of a data set's own files.
