@@ -204,6 +204,18 @@ def test_the_written_config_reproduces_the_run():
     assert results(only_run("again")) == results(first)
 
 
+def test_a_run_is_repeated_bit_for_bit_with_several_threads():
+    threads = torch.get_num_threads()
+    try:
+        # Large enough for torch to divide the gradients of indexing among its threads.
+        settings = {"threads": 4, "embedding_size": 128, "epochs": 3}
+        first, second = (run(toy_config(run_dir=name, **settings)) for name in ("first", "second"))
+    finally:
+        torch.set_num_threads(threads)
+    assert results(first) == results(second)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_another_seed_is_another_run():
     first, second = run(toy_config(seed=1)), run(toy_config(seed=2))
     assert first.path != second.path and results(first)[3] != results(second)[3]

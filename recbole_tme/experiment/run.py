@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.utils.deterministic
 from recbole.utils import init_seed
 from safetensors.torch import save as to_safetensors
 
@@ -59,7 +60,7 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
         directory = resume
         check_same_data(directory, protocol)
         directory.write_config(config.plain())
-    with logging_to(directory.log_file):
+    with logging_to(directory.log_file), deterministic(config["reproducibility"]):
         logger.info("run directory: %s", directory.path)
         metrics = train_and_test(config, data, directory, resume is not None, on_epoch)
         metrics["protocol"] = protocol
@@ -171,6 +172,25 @@ def rank_targets(model, loader, config: SessionConfig) -> Ranks:
         return rank_all(model, loader, config["device"], config["show_progress"])
     except NonFiniteScores as error:
         raise UserError(f"{error}; lower learning_rate or set clip_grad_norm") from error
+
+
+@contextmanager
+def deterministic(wanted: bool):
+    """Make torch's operations repeatable bit for bit while a run lasts.
+
+    A seed alone is not enough: with several threads, gradients of indexing are added up in the order in which the
+    threads happen to arrive. Operations that have no repeatable form only warn.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filling = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    # Every tensor is written before it is read; filling them first would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filling
 
 
 @contextmanager
