@@ -150,6 +150,8 @@ def _device() -> Iterable[tuple[str, str]]:
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
     yield "ok", f"device: {', '.join(gpus) if gpus else 'CPU, torch sees no GPU'}"
+    fast = compat.has_fast_bfloat16(torch.device("cuda" if gpus else "cpu"))
+    yield "ok", f"loss_precision: auto is {'bf16' if fast else 'fp32'} on this device"
     yield "ok", f"threads: torch uses {torch.get_num_threads()} of {os.cpu_count()} cores"
 
 

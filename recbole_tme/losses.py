@@ -6,48 +6,57 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_ROWS = 128
+# Columns per block when the best of a row are looked for.
+BLOCK = 16
+# Rows of scores that exist at one time: some 20 MB of a catalogue of 40,000 items, in either precision.
+CHUNK_ROWS = {torch.float32: 128, torch.bfloat16: 256}
 
 
 class _CatalogueCrossEntropy(torch.autograd.Function):
     """Forms the gradients in the forward pass, a chunk of sessions at a time.
 
     The ``[B, N]`` scores, their softmax and the softmax's gradient are the largest tensors of a training step by two
-    orders of magnitude; here only ``CHUNK_ROWS`` rows of one of them exist at any time.
+    orders of magnitude; here only a chunk of rows of one of them exists at any time.
     """
 
     @staticmethod
-    def forward(ctx, sessions, table, target, top, excluded, weight):
+    def forward(ctx, sessions, table, target, top, excluded, weight, precision):
         need_sessions, need_table = ctx.needs_input_grad[:2]
-        loss = sessions.new_zeros(())
-        grad_sessions = torch.empty_like(sessions) if need_sessions else None
-        grad_table = torch.zeros_like(table) if need_table else None
+        factor, items = sessions.to(precision), table.to(precision)
+        weighted = (sessions * weight.unsqueeze(1)).to(precision)
+        # d loss / d scores = weight (softmax - one-hot of the target). What the target alone contributes, to the loss
+        # and to the gradients, never passes through the products' precision, in which the difference would cancel.
+        of_target = table[target]
+        loss = -((sessions * of_target).sum(1) * weight).sum()
+        grad_sessions = of_target * -weight.unsqueeze(1) if need_sessions else None
+        grad_table = (
+            torch.zeros_like(table).index_add_(0, target, sessions * -weight.unsqueeze(1)) if need_table else None
+        )
         ranked = target.new_empty(len(sessions), top)
-        for start in range(0, len(sessions), CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
-            wanted = target[rows].unsqueeze(1)
-            scores = sessions[rows] @ table.T
+        chunk = CHUNK_ROWS.get(precision, CHUNK_ROWS[torch.float32])
+        for start in range(0, len(sessions), chunk):
+            rows = slice(start, start + chunk)
+            scores = factor[rows] @ items.T
+            row = torch.arange(len(scores), device=scores.device)
             if excluded is not None:
-                scores.scatter_(1, excluded[rows], -torch.inf)
+                # Not scatter_, which copies all of a bfloat16 tensor.
+                scores[row.unsqueeze(1), excluded[rows]] = -torch.inf
             scores[:, 0] = -torch.inf
             if top:
                 # In place and back: a copy of the scores would cost as much as ranking them.
-                of_target = scores.gather(1, wanted)
-                ranked[rows] = scores.scatter_(1, wanted, -torch.inf).topk(top, dim=1).indices
-                scores.scatter_(1, wanted, of_target)
-            # log_softmax is the one fused kernel here; every further pass over the scores costs as much as it.
-            log_probability = scores.log_softmax(dim=1)
-            of_row = weight[rows].unsqueeze(1)
-            loss -= (log_probability.gather(1, wanted) * of_row).sum()
-            if not (need_sessions or need_table):
-                continue
-            # d loss / d scores = weight (softmax - one-hot of the target); the row weights go into the small tensors.
-            gradient = log_probability.exp_()
-            gradient.scatter_add_(1, wanted, gradient.new_full(wanted.shape, -1.0))
+                score = scores[row, target[rows]]
+                scores[row, target[rows]] = -torch.inf
+                ranked[rows] = top_columns(scores, top)
+                scores[row, target[rows]] = score
+            # Every pass over the scores costs: the normaliser is read off the most probable item.
+            best = scores.amax(1).to(table.dtype)
+            probability = scores.softmax(1)
+            normaliser = best - probability.amax(1).to(table.dtype).log()
+            loss += (normaliser * weight[rows]).sum()
             if need_sessions:
-                torch.mul(gradient @ table, of_row, out=grad_sessions[rows])
+                grad_sessions[rows] += (probability @ items) * weight[rows].unsqueeze(1)
             if need_table:
-                grad_table.addmm_(gradient.T, sessions[rows] * of_row)
+                accumulate_product(grad_table, probability.T, weighted[rows])
         ctx.save_for_backward(grad_sessions, grad_table)
         ctx.mark_non_differentiable(ranked)
         return loss, ranked
@@ -59,8 +68,43 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         return (
             None if grad_sessions is None else grad_sessions * grad_loss,
             None if grad_table is None else grad_table * grad_loss,
-            *[None] * 4,
+            *[None] * 5,
         )
+
+
+def accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add ``left @ right`` to ``total`` in place, whose precision may be higher than the factors'."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
+
+
+def top_columns(scores: Tensor, top: int) -> Tensor:
+    """Columns of each row's highest scores, best first; equals ``scores.topk(top).indices`` up to ties.
+
+    A selection costs several passes, so that it is made among the maxima of blocks of columns first: the best ``top``
+    scores lie in the ``top`` blocks with the best maxima.
+
+    Args:
+        scores: ``[B, N]``.
+        top: at most N.
+
+    Returns:
+        ``[B, top]`` long.
+    """
+    n_blocks = scores.shape[1] // BLOCK
+    if n_blocks <= 2 * top:
+        return scores.topk(top, dim=1).indices
+    rest = scores.shape[1] - n_blocks * BLOCK
+    # Block j holds columns j, j + n_blocks, ..., so that its maximum is taken over whole rows of memory.
+    maxima = scores[:, : n_blocks * BLOCK].unflatten(1, (BLOCK, n_blocks)).amax(1)
+    blocks = maxima.topk(top, dim=1, sorted=False).indices
+    offsets = torch.arange(BLOCK, device=scores.device) * n_blocks
+    columns = (blocks.unsqueeze(2) + offsets).flatten(1)
+    last = torch.arange(scores.shape[1] - rest, scores.shape[1], device=scores.device)
+    columns = torch.cat([columns, last.expand(len(scores), -1)], dim=1)
+    return columns.gather(1, scores.gather(1, columns).topk(top, dim=1).indices)
 
 
 def catalogue_cross_entropy(
@@ -70,6 +114,7 @@ def catalogue_cross_entropy(
     top: int = 0,
     excluded: Tensor | None = None,
     weight: Tensor | None = None,
+    precision: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Softmax cross entropy of ``sessions @ table.T`` over the whole catalogue, without keeping the scores.
 
@@ -83,6 +128,8 @@ def catalogue_cross_entropy(
         top: also return this many best-scored items per session (at most N - 1).
         excluded: items left out of each row's softmax, ``[B, n]`` long, filled up with 0; never the row's target.
         weight: of each row's loss, ``[B]``; the mean is over all B rows.
+        precision: of the three large products' factors, such as ``torch.bfloat16``; sums are kept in the table's own.
+            None: the table's own throughout.
 
     Returns:
         The mean loss (scalar) and ``[B, top]`` item ids by descending score, the target and padding left out. The
@@ -92,7 +139,8 @@ def catalogue_cross_entropy(
     with torch.autocast(device_type=sessions.device.type, enabled=False):
         rows = sessions.new_ones(len(sessions), dtype=table.dtype) if weight is None else weight.to(table.dtype)
         rows = rows / len(sessions)
-        return _CatalogueCrossEntropy.apply(sessions.to(table.dtype), table, target, top, excluded, rows)
+        sessions = sessions.to(table.dtype)
+        return _CatalogueCrossEntropy.apply(sessions, table, target, top, excluded, rows, precision or table.dtype)
 
 
 def triplet_margin(anchor: Tensor, positive: Tensor, negatives: Tensor, margin: float) -> Tensor:

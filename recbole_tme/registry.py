@@ -193,7 +193,7 @@ def lineage(model_class: type) -> list[type]:
 
 
 def _is_base(cls: type) -> bool:
-    return cls.__module__ in ("recbole.model.abstract_recommender", "recbole_tme.models.base")
+    return cls.__module__ == "recbole.model.abstract_recommender"
 
 
 def list_models() -> list[ModelInfo]:

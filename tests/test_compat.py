@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from recbole_tme import compat
 from recbole_tme.errors import UserError
@@ -240,3 +241,17 @@ def test_pandas_guard_leaves_old_pandas_alone(monkeypatch):
     compat.patch_dataset(Fake)
     with pytest.raises(UserError, match="pandas<3"):
         Fake.Dataset._from_scratch(dataset.Dataset)
+
+
+def test_fast_bfloat16_is_what_the_processor_says():
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists():
+        pytest.skip("needs /proc/cpuinfo to compare with")
+    words = set(flags.read_text().split())
+    assert compat.has_fast_bfloat16(torch.device("cpu")) == bool(words & {"avx512_bf16", "amx_tile"})
+
+
+def test_fast_bfloat16_is_denied_where_torch_no_longer_answers(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert compat.has_fast_bfloat16(torch.device("cpu")) is False

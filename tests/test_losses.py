@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from recbole_tme import losses
-from recbole_tme.losses import catalogue_cross_entropy, triplet_margin
+from recbole_tme.losses import catalogue_cross_entropy, top_columns, triplet_margin
 from recbole_tme.miners import clamp_window, draw_from_window
 
 
@@ -20,7 +20,7 @@ def problem(n_sessions=7, n_items=11, size=3, dtype=torch.double):
 
 @pytest.mark.parametrize("chunk", [1, 3, 7, 128])
 def test_catalogue_cross_entropy_equals_pytorchs_in_value_and_gradient(chunk, monkeypatch):
-    monkeypatch.setattr(losses, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(losses, "CHUNK_ROWS", {torch.float32: chunk})
     sessions, table, target = problem()
     loss, _ = catalogue_cross_entropy(sessions, table, target)
     expected = F.cross_entropy(sessions @ table[1:].T, target - 1)
@@ -77,6 +77,41 @@ def test_ranking_does_not_change_the_loss():
     plain, with_ranking = (torch.autograd.grad(catalogue_cross_entropy(sessions, table, target, n)[0], table)[0]
                            for n in (0, 5))  # fmt: skip
     assert torch.equal(plain, with_ranking)
+
+
+@pytest.mark.parametrize("with_ranking", [0, 5])
+def test_bfloat16_products_keep_the_gradients_within_half_a_percent(with_ranking):
+    sessions, table, target = problem(n_sessions=300, n_items=2000, size=64, dtype=torch.float)
+    excluded = torch.stack([target % 2000 + 1, torch.zeros_like(target)], dim=1)
+    exact, rounded = (
+        catalogue_cross_entropy(sessions, table * 0.2, target, with_ranking, excluded, precision=precision)[0]
+        for precision in (None, torch.bfloat16)
+    )
+    assert rounded.dtype == torch.float
+    torch.testing.assert_close(rounded, exact, rtol=1e-3, atol=0)
+    for ours, expected in zip(*(torch.autograd.grad(loss, (sessions, table)) for loss in (rounded, exact))):
+        assert (ours - expected).norm() < 0.005 * expected.norm()
+        assert not torch.equal(ours, expected), "the products were not rounded"
+
+
+def test_what_the_target_contributes_is_not_rounded():
+    # A well-learned row: probability minus one-hot is tiny, and would vanish or explode in 8 bits.
+    sessions = torch.tensor([[9.0, 0.0]], requires_grad=True)
+    table = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    loss, _ = catalogue_cross_entropy(sessions, table, torch.tensor([1]), precision=torch.bfloat16)
+    loss.backward()
+    assert abs(sessions.grad[0, 1].item() - torch.tensor(-9.0).exp().item()) < 1e-6
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 700), st.integers(1, 12), st.booleans())
+def test_top_columns_are_the_best_in_order(seed, n_columns, top, with_ties):
+    top = min(top, n_columns)
+    scores = torch.randn(3, n_columns, generator=torch.Generator().manual_seed(seed))
+    if with_ties:
+        scores = scores.round()
+    columns = top_columns(scores, top)
+    assert all(len(set(row)) == top for row in columns.tolist())
+    assert torch.equal(scores.gather(1, columns), scores.topk(top, dim=1).values)
 
 
 def test_triplet_margin_is_the_sum_over_negatives_of_the_hinge():

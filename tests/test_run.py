@@ -115,7 +115,7 @@ def test_resume_continues_bit_for_bit(settings):
 
 
 def test_resume_after_the_stop_of_early_stopping_trains_no_further():
-    settings = {"learning_rate": 0.5, "stopping_step": 0, "epochs": 9}
+    settings = {"learning_rate": 0.5, "lr_schedule": "none", "stopping_step": 0, "epochs": 9}
     whole = run(toy_config(run_dir="whole", **settings))
     epochs_done = len(whole.history_file.read_text().splitlines()) - 1
     whole.metrics_file.unlink()

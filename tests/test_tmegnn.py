@@ -8,7 +8,14 @@ from recbole_tme.losses import triplet_margin
 from recbole_tme.testing import Workbench, check_model
 
 # Rank windows of the default settings, scaled to a catalogue of 40 items.
-SMALL = {"embedding_size": 16, "rank_low": 3, "rank_high": 20, "negatives": 4, "dropout_prob": 0.0}
+SMALL = {
+    "loss_precision": "fp32",
+    "embedding_size": 16,
+    "rank_low": 3,
+    "rank_high": 20,
+    "negatives": 4,
+    "dropout_prob": 0.0,
+}
 
 
 @pytest.fixture

@@ -9,7 +9,14 @@ from torch.nn import functional as F
 from recbole_tme.perturb import discriminate, dynamic_noise, info_nce, shuffled
 from recbole_tme.testing import Workbench, check_model
 
-SMALL = {"embedding_size": 16, "rank_low": 3, "rank_high": 20, "negatives": 4, "dropout_prob": 0.0}
+SMALL = {
+    "loss_precision": "fp32",
+    "embedding_size": 16,
+    "rank_low": 3,
+    "rank_high": 20,
+    "negatives": 4,
+    "dropout_prob": 0.0,
+}
 
 
 def vectors(rows=6, size=8, seed=0):

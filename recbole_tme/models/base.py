@@ -9,6 +9,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_tme.compat import has_fast_bfloat16
 from recbole_tme.losses import catalogue_cross_entropy
 
 
@@ -28,6 +29,21 @@ class Encoded(NamedTuple):
     session_id: Tensor | None = None
 
 
+def loss_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """The precision of the catalogue loss's products.
+
+    Args:
+        name: ``fp32``, ``bf16``, or ``auto``: bfloat16 where the device multiplies it in hardware.
+        device: where the scores are made.
+
+    Returns:
+        A data type, or None for the parameters' own.
+    """
+    if name == "auto":
+        name = "bf16" if has_fast_bfloat16(device) else "fp32"
+    return torch.bfloat16 if name == "bf16" else None
+
+
 class SessionRecommender(SequentialRecommender):
     """A session model scored by the inner product of session vector and item embedding.
 
@@ -45,6 +61,7 @@ class SessionRecommender(SequentialRecommender):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.embedding_size = config["embedding_size"]
+        self.loss_precision = loss_precision(config["loss_precision"], config["device"])
         self.item_embedding = nn.Embedding(self.n_items, self.embedding_size, padding_idx=0)
 
     def reset_parameters(self) -> None:
@@ -82,7 +99,8 @@ class SessionRecommender(SequentialRecommender):
             The mean loss, a scalar, and the ``n_ranked`` best-scored items of each session without its target,
             ``[B, n_ranked]`` long.
         """
-        return catalogue_cross_entropy(encoded.session, self.item_embedding.weight, target, self.n_ranked)
+        table = self.item_embedding.weight
+        return catalogue_cross_entropy(encoded.session, table, target, self.n_ranked, precision=self.loss_precision)
 
     def score_catalogue(self, encoded: Encoded) -> Tensor:
         """Scores of all items, ``[B, N + 1]``; column 0 is padding."""

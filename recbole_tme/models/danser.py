@@ -14,6 +14,7 @@ from recbole_tme.nn.dual_attention import AcrossFields, FieldReadout
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
 from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions
 from recbole_tme.nn.repeat_explore import Behaviour, RepeatExplore
+from recbole_tme.nn.unit import unit_rows
 
 
 class DANSeR(SessionRecommender):
@@ -51,7 +52,7 @@ class DANSeR(SessionRecommender):
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
         graph, clicked = session_graph(item_seq), item_seq > 0
-        states = self.item_dropout(self.unit_items()[graph.nodes])
+        states = self.item_dropout(self.unit_vectors(graph.nodes))
         position = reversed_positions(item_seq_len, item_seq.shape[1]).clamp(max=self.max_seq_length - 1)
         fields = [states]
         for layer in self.layers:
@@ -68,7 +69,11 @@ class DANSeR(SessionRecommender):
 
     def unit_items(self) -> Tensor:
         """Item vectors of length 1 (padding: 0), ``[N + 1, d]``."""
-        return F.normalize(self.item_embedding.weight, dim=1)
+        return unit_rows(self.item_embedding.weight)
+
+    def unit_vectors(self, items: Tensor) -> Tensor:
+        """The same for some items only, ``[...]`` long -> ``[..., d]``."""
+        return F.normalize(self.item_embedding(items), dim=-1)
 
     def recommendation_loss(self, encoded: Encoded, target: Tensor) -> tuple[Tensor, Tensor]:
         """Likelihood of the mixture; where the target is in the session, also the catalogue-wide cross entropy with
@@ -76,36 +81,39 @@ class DANSeR(SessionRecommender):
         items, excluded, weight = self.unit_items(), None, None
         mixture = 0.0
         if self.behaviour is not None:
-            behaviour = self.behave(encoded, items)
+            behaviour = self.behave(encoded)
             is_target = encoded.item_seq == target.unsqueeze(1)
             is_repeat = is_target.any(dim=1)
-            of_target = behaviour.log_click.masked_fill(~is_target, torch.finfo(items.dtype).min).logsumexp(dim=1)
+            floor = torch.finfo(behaviour.log_click.dtype).min
+            of_target = behaviour.log_click.masked_fill(~is_target, floor).logsumexp(dim=1)
             chosen = torch.where(is_repeat, behaviour.log_repeat + of_target, behaviour.log_explore)
             mixture = -chosen.mean()
             # One pass serves both: new targets compete outside the session, repeated ones with the whole catalogue.
             excluded = encoded.item_seq.masked_fill(is_repeat.unsqueeze(1), 0)
             weight = torch.where(is_repeat, self.aux_weight, 1.0)
         query = self.scale * encoded.session
-        catalogue, ranked = catalogue_cross_entropy(query, items, target, self.n_ranked, excluded, weight)
+        catalogue, ranked = catalogue_cross_entropy(
+            query, items, target, self.n_ranked, excluded, weight, self.loss_precision
+        )
         loss = catalogue + mixture
         if self.hard_weight > 0:
-            loss = loss + self.hard_weight * self.hard_negative_loss(encoded, target, items)
+            loss = loss + self.hard_weight * self.hard_negative_loss(encoded, target)
         return loss, ranked
 
-    def behave(self, encoded: Encoded, items: Tensor) -> Behaviour:
-        """The repeat/explore head on unit item vectors ``items``, ``[N + 1, d]``."""
-        clicks = items[encoded.item_seq]
+    def behave(self, encoded: Encoded) -> Behaviour:
+        """The repeat/explore head on a batch."""
+        clicks = self.unit_vectors(encoded.item_seq)
         last = last_click(clicks, encoded.item_seq_len)
         popularity = self.log_count[encoded.item_seq]
         return self.behaviour(encoded.session, last, clicks, encoded.item_seq, encoded.item_seq_len, popularity)
 
-    def hard_negative_loss(self, encoded: Encoded, target: Tensor, items: Tensor) -> Tensor:
+    def hard_negative_loss(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Mean of softplus(z_negative - z_target) over negatives chosen for each session; draws random numbers."""
         candidates = torch.randint(1, self.n_items, (len(target), self.hard_candidates), device=target.device)
         in_session = (candidates.unsqueeze(2) == encoded.item_seq.unsqueeze(1)).any(dim=2)
         allowed = ~in_session & (candidates != target.unsqueeze(1))
-        positive = (encoded.session * items[target]).sum(1)
-        negatives = (items[candidates] @ encoded.session.unsqueeze(2)).squeeze(2)
+        positive = (encoded.session * self.unit_vectors(target)).sum(1)
+        negatives = (self.unit_vectors(candidates) @ encoded.session.unsqueeze(2)).squeeze(2)
         chosen = self_adaptive_negatives(negatives.detach(), positive.detach(), allowed, **self.hardness).unsqueeze(1)
         gap = self.scale * (negatives.gather(1, chosen).squeeze(1) - positive)
         return (F.softplus(gap) * allowed.gather(1, chosen).squeeze(1)).mean()
@@ -116,7 +124,7 @@ class DANSeR(SessionRecommender):
         scores = self.scale * encoded.session @ items.T
         if self.behaviour is None:
             return scores
-        behaviour = self.behave(encoded, items)
+        behaviour = self.behave(encoded)
         # Padding positions point to column 0, which takes no part.
         scores = scores.scatter(1, encoded.item_seq, -torch.inf)
         scores[:, 0] = -torch.inf
