@@ -3,7 +3,11 @@
 import pytest
 import torch
 
+from recbole_tme.config import load_config
+from recbole_tme.data.dataset import SessionDataset
+from recbole_tme.experiment.protocol import load_data
 from recbole_tme.miners import self_adaptive_negatives
+from recbole_tme.models.training_free.clicks import train_clicks
 from recbole_tme.testing import Workbench, check_model
 
 SMALL = {
@@ -40,7 +44,7 @@ def test_probabilities_of_all_items_sum_to_one(bench):
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(len(bench.sessions)))
 
 
-def test_in_session_items_share_the_repeat_chance_and_clicks_add_up(bench):
+def test_in_session_items_share_the_repeat_chance(bench):
     model, batch = bench.build(), bench.batch()
     with torch.no_grad():
         encoded = model._encode(batch)
@@ -50,8 +54,9 @@ def test_in_session_items_share_the_repeat_chance_and_clicks_add_up(bench):
         inside = sum(chances[row, item - 1] for item in set(clicks))
         torch.testing.assert_close(inside, behaviour.log_repeat[row].exp())
         for item in set(clicks):
-            of_clicks = sum(behaviour.log_click[row, t].exp() for t, clicked in enumerate(clicks) if clicked == item)
-            torch.testing.assert_close(chances[row, item - 1], behaviour.log_repeat[row].exp() * of_clicks)
+            latest = max(t for t, clicked in enumerate(clicks) if clicked == item)
+            chance = behaviour.log_repeat[row].exp() * behaviour.log_item[row, latest].exp()
+            torch.testing.assert_close(chances[row, item - 1], chance)
 
 
 def test_loss_is_the_likelihood_of_the_scores_plus_the_catalogue_for_repeats(bench):
@@ -83,8 +88,31 @@ def test_counts_position_and_popularity_all_reach_the_repeat_scores(bench):
     scores = bench.scores(model, bench.batch())
     odds = scores[:, 0] - scores[:, 1]
     assert len({round(odd.item(), 4) for odd in odds}) == 3
-    model.log_count[1] += 5
+    model.session_count[1] += 5
     assert not torch.allclose(bench.scores(model, bench.batch())[:, 0], scores[:, 0])
+
+
+def test_an_item_is_as_popular_as_the_other_sessions_make_it(bench):
+    model, batch = bench.build(), bench.batch()
+    seen = {}
+    model.behaviour.register_forward_pre_hook(lambda _, args: seen.update({model.training: args[-1]}))
+    model.session_count.fill_(1.0)
+    model.session_count[3] = 7.0
+    for training in (False, True):
+        model.train(training).behave(model._encode(batch))
+    clicked, is_third = batch["item_id_list"] > 0, batch["item_id_list"] == 3
+    assert (seen[False][clicked & ~is_third] == 1).all() and (seen[False][is_third] == 7).all()
+    assert (seen[True][clicked & ~is_third] == 0).all() and (seen[True][is_third] == 6).all()
+
+
+def test_sessions_that_hold_an_item_are_counted_once_each():
+    config = load_config("DANSeR", "toy", config_dict={"device": "cpu"})
+    train = SessionDataset(config, load_data(config)).build()[0]
+    clicks = train_clicks(train, *(config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD")), "", "")
+    model = config.model_class(config, train)
+    for item in (1, 5, 9):
+        sessions = [clicks.items[a:b].tolist() for a, b in zip(clicks.offsets, clicks.offsets[1:])]
+        assert model.session_count[item] == sum(item in session for session in sessions) > 0
 
 
 def test_negative_is_the_allowed_candidate_closest_to_the_wanted_hardness():

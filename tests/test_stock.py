@@ -296,6 +296,31 @@ def test_quick_start(tmp_path):
     assert "is not a checkpoint" in found["foreign"]
 
 
+ML_100K = """
+import json, logging, sys, warnings
+warnings.simplefilter("ignore")
+import recbole_tme
+from recbole.quick_start import run_recbole
+
+result = run_recbole(model=sys.argv[1], dataset="ml-100k", config_dict=json.loads(sys.argv[2]))
+print("FOUND", json.dumps(result["test_result"]))
+"""
+
+
+@pytest.mark.slow
+@needs_ray
+@needs_pandas_2
+@pytest.mark.parametrize("model", ["TMEGNN", "TMEGNNDP", "DANSeR"])
+def test_stock_recbole_trains_our_models_on_its_own_data(model, tmp_path):
+    # Users of middling length are enough to tell a model that learns from a random one.
+    shared = {key: SETTINGS[key] for key in ("metrics", "show_progress", "state", "gpu_id")}
+    few = shared | {"user_inter_num_interval": "[20,30]", "topk": [50], "valid_metric": "MRR@50", "epochs": 4}
+    found = run_script(ML_100K, model, json.dumps(few), cwd=tmp_path)
+    assert set(found) == {"recall@50", "mrr@50"}
+    by_chance = 50 / 1400
+    assert found["recall@50"] > 2 * by_chance
+
+
 RAY = """
 import json, warnings
 warnings.simplefilter("ignore")

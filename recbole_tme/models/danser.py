@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +11,7 @@ from recbole_tme.graphs import nodes_to_clicks, session_graph
 from recbole_tme.losses import catalogue_cross_entropy
 from recbole_tme.miners import self_adaptive_negatives
 from recbole_tme.models.base import Encoded, SessionRecommender
+from recbole_tme.models.training_free.clicks import train_clicks
 from recbole_tme.nn.dual_attention import AcrossFields, FieldReadout
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
 from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions
@@ -36,19 +38,19 @@ class DANSeR(SessionRecommender):
         self.across = AcrossFields(size) if config["across_fields"] else None
         n_fields = 1 if self.across is None else config["n_layers"] + 1
         self.fields = nn.ModuleList(FieldReadout(size, config["field_attention"]) for _ in range(n_fields))
-        self.behaviour = RepeatExplore(size, self.max_seq_length, self.scale) if config["repeat_explore"] else None
+        self.behaviour = RepeatExplore(size, config["state_dropout"], self.scale) if config["repeat_explore"] else None
         self.aux_weight = config["aux_weight"]
         self.hard_weight = config["hard_weight"]
         self.hard_candidates = config["hard_candidates"]
         self.hardness = {key: config[f"hard_{key}"] for key in ("alpha", "beta", "power")}
-        self.register_buffer("log_count", torch.log1p(self._target_counts(dataset)))
+        self.register_buffer("session_count", self._session_counts(dataset))
         self.reset_parameters()
 
-    def _target_counts(self, dataset) -> Tensor:
-        """How often each item is a training target, ``[N + 1]``; 0 where only a catalogue is known, to be loaded."""
-        if not hasattr(dataset, "inter_feat"):
-            return torch.zeros(self.n_items)
-        return torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items).float()
+    def _session_counts(self, dataset) -> Tensor:
+        """How many training sessions hold each item, ``[N + 1]``; 0 where only a catalogue is known, to be loaded."""
+        clicks = train_clicks(dataset, self.USER_ID, self.ITEM_ID, self.ITEM_SEQ, self.ITEM_SEQ_LEN)
+        once = np.unique(clicks.session * self.n_items + clicks.items) % self.n_items
+        return torch.from_numpy(np.bincount(once, minlength=self.n_items)).float()
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
         graph, clicked = session_graph(item_seq), item_seq > 0
@@ -84,8 +86,8 @@ class DANSeR(SessionRecommender):
             behaviour = self.behave(encoded)
             is_target = encoded.item_seq == target.unsqueeze(1)
             is_repeat = is_target.any(dim=1)
-            floor = torch.finfo(behaviour.log_click.dtype).min
-            of_target = behaviour.log_click.masked_fill(~is_target, floor).logsumexp(dim=1)
+            floor = torch.finfo(behaviour.log_item.dtype).min
+            of_target = behaviour.log_item.masked_fill(~is_target, floor).amax(dim=1)
             chosen = torch.where(is_repeat, behaviour.log_repeat + of_target, behaviour.log_explore)
             mixture = -chosen.mean()
             # One pass serves both: new targets compete outside the session, repeated ones with the whole catalogue.
@@ -104,8 +106,11 @@ class DANSeR(SessionRecommender):
         """The repeat/explore head on a batch."""
         clicks = self.unit_vectors(encoded.item_seq)
         last = last_click(clicks, encoded.item_seq_len)
-        popularity = self.log_count[encoded.item_seq]
-        return self.behaviour(encoded.session, last, clicks, encoded.item_seq, encoded.item_seq_len, popularity)
+        others = self.session_count[encoded.item_seq]
+        if self.training:
+            # A training session is one of those that were counted; its own clicks say nothing of its popularity.
+            others = (others - 1).clamp(min=0)
+        return self.behaviour(encoded.session, last, clicks, encoded.item_seq, encoded.item_seq_len, others)
 
     def hard_negative_loss(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Mean of softplus(z_negative - z_target) over negatives chosen for each session; draws random numbers."""

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from recbole_tme.nn.readout import reversed_positions
 
+HIDDEN_SIZE = 32
+
 
 class Behaviour(NamedTuple):
     """What a session does with the item set.
@@ -17,66 +19,77 @@ class Behaviour(NamedTuple):
     Attributes:
         log_repeat, log_explore: log of the chance that the next click is on an item of the session, or on another,
             ``[B]`` each; the chances sum to 1.
-        log_click: log of the chance, given a repeat, that it is the item of this click, ``[B, L]``; -inf at padding.
+        log_item: log of the chance, given a repeat, that it is the item of this click, ``[B, L]``; -inf at padding and
+            at all but the latest click on an item.
     """
 
     log_repeat: Tensor
     log_explore: Tensor
-    log_click: Tensor
+    log_item: Tensor
 
     def log_items(self, item_seq: Tensor) -> Tensor:
-        """Log of the chance, given a repeat, of each click's item: clicks on one item add up; ``[B, L]``.
+        """Log of the chance, given a repeat, of each click's item, whichever click on it; ``[B, L]``.
 
         Args:
             item_seq: the clicks, ``[B, L]`` long, 0 is padding.
         """
-        same = (item_seq.unsqueeze(2) == item_seq.unsqueeze(1)) & (item_seq > 0).unsqueeze(1)
-        floor = torch.finfo(self.log_click.dtype).min
-        return self.log_click.unsqueeze(1).expand(-1, item_seq.shape[1], -1).masked_fill(~same, floor).logsumexp(2)
+        floor = torch.finfo(self.log_item.dtype).min
+        chances = self.log_item.clamp(min=floor).unsqueeze(1).expand(-1, item_seq.shape[1], -1)
+        return chances.masked_fill(~same_item(item_seq), floor).amax(2)
+
+
+def same_item(item_seq: Tensor) -> Tensor:
+    """Whether two clicks are on one item, ``[B, L]`` long -> ``[B, L, L]`` bool; padding is like nothing."""
+    return (item_seq.unsqueeze(2) == item_seq.unsqueeze(1)) & (item_seq > 0).unsqueeze(1)
 
 
 class RepeatExplore(nn.Module):
-    """A gate between repeating and exploring, and a distribution over the clicks to repeat.
+    """A gate between repeating and exploring, and a distribution over the items to repeat.
 
-    A click is scored by its item against a query made of the session vector and the last click, by its reversed
-    position, and by its item's popularity. The gate sees the session vector, the last click, the log of the length and
-    the share of distinct items.
+    An item of the session is scored by how often and how recently it was clicked and by how many other sessions hold
+    it (a small network of three logarithms), and by its inner product with a query made of the session vector and the
+    last click. The gate sees the session vector, the last click, the log of the length and the share of distinct items.
 
     Source: a re-implementation from the abstract of DANSeR (Chen et al., 2025): "the user's behaviour on the item set
     enters the normalisation"; the two modes are RepeatNet's (Ren et al., AAAI 2019).
 
     Args:
         size: embedding size d.
-        max_length: longest session the position table covers.
+        dropout: share of the vectors' entries that the query and the gate do not see in training.
         scale: of the inner products, which are of unit vectors.
 
     Shapes:
-        session and last click ``[B, d]``, clicks ``[B, L, d]``, item_seq ``[B, L]``, lengths ``[B]``, popularity
-        ``[B, L]`` -> :class:`Behaviour`.
+        session and last click ``[B, d]``, clicks ``[B, L, d]``, item_seq ``[B, L]``, lengths ``[B]``, other_sessions
+        ``[B, L]``: the sessions, besides this one, that hold a click's item -> :class:`Behaviour`.
     """
 
-    def __init__(self, size: int, max_length: int, scale: float):
+    def __init__(self, size: int, dropout: float, scale: float):
         super().__init__()
         self.scale = scale
+        self.habit = nn.Sequential(
+            nn.Linear(3, HIDDEN_SIZE),
+            nn.ReLU(),
+            nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE),
+            nn.ReLU(),
+            nn.Linear(HIDDEN_SIZE, 1),
+        )
+        self.dropout = nn.Dropout(dropout)
         self.query = nn.Linear(2 * size, size)
-        self.position_bias = nn.Embedding(max_length, 1)
-        self.popularity_weight = nn.Linear(1, 1, bias=False)
         self.gate = nn.Sequential(nn.Linear(2 * size + 2, size), nn.ReLU(), nn.Linear(size, 1))
 
     def forward(
-        self, session: Tensor, last: Tensor, clicks: Tensor, item_seq: Tensor, lengths: Tensor, popularity: Tensor
+        self, session: Tensor, last: Tensor, clicks: Tensor, item_seq: Tensor, lengths: Tensor, other_sessions: Tensor
     ) -> Behaviour:
-        clicked = item_seq > 0
-        both = torch.cat([session, last], dim=1)
+        same = same_item(item_seq)
+        latest = (item_seq > 0) & ~same.triu(1).any(dim=2)
+        position = reversed_positions(lengths, item_seq.shape[1])
+        habits = torch.stack([same.sum(2).clamp(min=1).log(), position.log1p(), other_sessions.log1p()], dim=2)
+        both = self.dropout(torch.cat([session, last], dim=1))
         query = F.normalize(self.query(both), dim=1)
-        oldest = self.position_bias.num_embeddings - 1
-        position = reversed_positions(lengths, item_seq.shape[1]).clamp(max=oldest)
-        energy = self.scale * (clicks @ query.unsqueeze(2)) + self.position_bias(position)
-        energy = (energy + self.popularity_weight(popularity.unsqueeze(2))).squeeze(2)
-        log_click = energy.masked_fill(~clicked, -torch.inf).log_softmax(dim=1)
+        energy = (self.habit(habits) + self.scale * (clicks @ query.unsqueeze(2))).squeeze(2)
+        log_item = energy.masked_fill(~latest, -torch.inf).log_softmax(dim=1)
 
         length = lengths.to(session.dtype).unsqueeze(1)
-        earlier = (item_seq.unsqueeze(2) == item_seq.unsqueeze(1)).tril(-1).any(dim=2)
-        distinct = (clicked & ~earlier).sum(1, keepdim=True) / length
+        distinct = latest.sum(1, keepdim=True) / length
         logit = self.gate(torch.cat([both, length.log(), distinct], dim=1)).squeeze(1)
-        return Behaviour(F.logsigmoid(logit), F.logsigmoid(-logit), log_click)
+        return Behaviour(F.logsigmoid(logit), F.logsigmoid(-logit), log_item)
