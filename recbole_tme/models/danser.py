@@ -38,7 +38,7 @@ class DANSeR(SessionRecommender):
         self.across = AcrossFields(size) if config["across_fields"] else None
         n_fields = 1 if self.across is None else config["n_layers"] + 1
         self.fields = nn.ModuleList(FieldReadout(size, config["field_attention"]) for _ in range(n_fields))
-        self.behaviour = RepeatExplore(size, config["state_dropout"], self.scale) if config["repeat_explore"] else None
+        self.behaviour = RepeatExplore(size, config["state_dropout"]) if config["repeat_explore"] else None
         self.aux_weight = config["aux_weight"]
         self.hard_weight = config["hard_weight"]
         self.hard_candidates = config["hard_candidates"]
@@ -104,13 +104,12 @@ class DANSeR(SessionRecommender):
 
     def behave(self, encoded: Encoded) -> Behaviour:
         """The repeat/explore head on a batch."""
-        clicks = self.unit_vectors(encoded.item_seq)
-        last = last_click(clicks, encoded.item_seq_len)
+        last = self.unit_vectors(last_click(encoded.item_seq, encoded.item_seq_len))
         others = self.session_count[encoded.item_seq]
         if self.training:
             # A training session is one of those that were counted; its own clicks say nothing of its popularity.
             others = (others - 1).clamp(min=0)
-        return self.behaviour(encoded.session, last, clicks, encoded.item_seq, encoded.item_seq_len, others)
+        return self.behaviour(encoded.session, last, encoded.item_seq, encoded.item_seq_len, others)
 
     def hard_negative_loss(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Mean of softplus(z_negative - z_target) over negatives chosen for each session; draws random numbers."""

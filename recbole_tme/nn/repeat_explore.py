@@ -47,25 +47,24 @@ class RepeatExplore(nn.Module):
     """A gate between repeating and exploring, and a distribution over the items to repeat.
 
     An item of the session is scored by how often and how recently it was clicked and by how many other sessions hold
-    it (a small network of three logarithms), and by its inner product with a query made of the session vector and the
-    last click. The gate sees the session vector, the last click, the log of the length and the share of distinct items.
+    it: a small network of three logarithms. Item vectors take no part in it, because the prefixes of a training session
+    are learned by heart through them. The gate sees the session vector, the last click, the log of the length and the
+    share of distinct items.
 
     Source: a re-implementation from the abstract of DANSeR (Chen et al., 2025): "the user's behaviour on the item set
     enters the normalisation"; the two modes are RepeatNet's (Ren et al., AAAI 2019).
 
     Args:
         size: embedding size d.
-        dropout: share of the vectors' entries that the query and the gate do not see in training.
-        scale: of the inner products, which are of unit vectors.
+        dropout: share of the vectors' entries that the gate does not see in training.
 
     Shapes:
-        session and last click ``[B, d]``, clicks ``[B, L, d]``, item_seq ``[B, L]``, lengths ``[B]``, other_sessions
+        session and last click ``[B, d]``, item_seq ``[B, L]``, lengths ``[B]``, other_sessions
         ``[B, L]``: the sessions, besides this one, that hold a click's item -> :class:`Behaviour`.
     """
 
-    def __init__(self, size: int, dropout: float, scale: float):
+    def __init__(self, size: int, dropout: float):
         super().__init__()
-        self.scale = scale
         self.habit = nn.Sequential(
             nn.Linear(3, HIDDEN_SIZE),
             nn.ReLU(),
@@ -74,19 +73,17 @@ class RepeatExplore(nn.Module):
             nn.Linear(HIDDEN_SIZE, 1),
         )
         self.dropout = nn.Dropout(dropout)
-        self.query = nn.Linear(2 * size, size)
         self.gate = nn.Sequential(nn.Linear(2 * size + 2, size), nn.ReLU(), nn.Linear(size, 1))
 
     def forward(
-        self, session: Tensor, last: Tensor, clicks: Tensor, item_seq: Tensor, lengths: Tensor, other_sessions: Tensor
+        self, session: Tensor, last: Tensor, item_seq: Tensor, lengths: Tensor, other_sessions: Tensor
     ) -> Behaviour:
         same = same_item(item_seq)
         latest = (item_seq > 0) & ~same.triu(1).any(dim=2)
         position = reversed_positions(lengths, item_seq.shape[1])
         habits = torch.stack([same.sum(2).clamp(min=1).log(), position.log1p(), other_sessions.log1p()], dim=2)
         both = self.dropout(torch.cat([session, last], dim=1))
-        query = F.normalize(self.query(both), dim=1)
-        energy = (self.habit(habits) + self.scale * (clicks @ query.unsqueeze(2))).squeeze(2)
+        energy = self.habit(habits).squeeze(2)
         log_item = energy.masked_fill(~latest, -torch.inf).log_softmax(dim=1)
 
         length = lengths.to(session.dtype).unsqueeze(1)
