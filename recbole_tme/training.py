@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from recbole.trainer import Trainer
 from recbole.utils import early_stopping
@@ -19,6 +17,8 @@ from recbole_tme.checkpoint import load_checkpoint, restore_model, restore_optim
 from recbole_tme.compat import tensorboard_in
 from recbole_tme.errors import UserError
 from recbole_tme.files import writing
+from recbole_tme.models.base import named
+from recbole_tme.randomness import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from recbole_tme.runs import RunDirectory
@@ -214,17 +214,10 @@ class SessionTrainer(Trainer):
 
 
 def named_losses(model) -> Callable:
-    """The model's losses by name; a RecBole model's unnamed loss (or tuple of losses) gets numbered names."""
+    """The model's losses by name; those of a RecBole model are named by :func:`~recbole_tme.models.base.named`."""
     if hasattr(model, "losses"):
         return model.losses
-
-    def losses(interaction) -> dict[str, Tensor]:
-        loss = model.calculate_loss(interaction)
-        if isinstance(loss, tuple):
-            return {str(i): part for i, part in enumerate(loss)}
-        return {"recommendation": loss}
-
-    return losses
+    return lambda interaction: named(model.calculate_loss(interaction))
 
 
 def check_finite(totals: dict[str, Tensor], epoch: int, step: int) -> None:
@@ -250,32 +243,3 @@ def build_scheduler(optimizer, config):
     if name == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config["epochs"])
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
-
-
-def rng_state() -> dict:
-    """State of every random number generator a model may draw from, as tensors and plain data."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    version, internal, gauss = random.getstate()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [
-            kind,
-            torch.from_numpy(keys.astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
-        "python": [version, list(internal), gauss],
-    }
-
-
-def set_rng_state(state: dict) -> None:
-    """Restore what :func:`rng_state` returned."""
-    torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))

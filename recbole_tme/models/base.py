@@ -44,6 +44,13 @@ def loss_precision(name: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if name == "bf16" else None
 
 
+def named(loss: Tensor | tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """What a RecBole model's ``calculate_loss`` returns, by name: one loss, or a tuple whose parts are numbered."""
+    if isinstance(loss, tuple):
+        return {str(i): part for i, part in enumerate(loss)}
+    return {"recommendation": loss}
+
+
 class SessionRecommender(SequentialRecommender):
     """A session model scored by the inner product of session vector and item embedding.
 
