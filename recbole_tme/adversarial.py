@@ -1,4 +1,4 @@
-r"""Perturbations :math:`\delta` of an item table E that make the training loss grow, within :math:`\|\delta\|\le\epsilon`.
+r"""Perturbations of an item table that make the training loss grow: :math:`\delta` with :math:`\|\delta\|\le\epsilon`.
 
 Every attack works on gradients of the loss with respect to the table, ``[N + 1, d]``, and leaves row 0, the padding,
 alone. ``norm`` says what :math:`\|\cdot\|` is: "table" the Frobenius norm of the whole table, "row" the Euclidean norm
@@ -109,24 +109,23 @@ def free(
         gradient = visit(delta)
 
 
-def output_attack(scores: Tensor, target: Tensor, drop: Tensor) -> tuple[Tensor, Tensor]:
+def output_attack(others: Tensor, of_target: Tensor, drop: Tensor) -> tuple[Tensor, Tensor]:
     r"""Softmax cross entropy, as it is and after each target's score has fallen.
 
-    The worst that a perturbation of the target's output vector alone can do to the scores :math:`w_j \cdot h` is
-    :math:`\max_{\|\delta\|\le\epsilon} -\log\mathrm{softmax} = ` the loss with :math:`w_y \cdot h - \epsilon\|h\|` in
-    the place of the target's score, attained at :math:`\delta = -\epsilon h / \|h\|`: the loss falls with that score.
+    The worst that a perturbation :math:`\|\delta\|\le\epsilon` of the target's output vector can do to scores
+    :math:`w_j \cdot h` is to lower the target's to :math:`w_y \cdot h - \epsilon\|h\|`, at
+    :math:`\delta = -\epsilon h / \|h\|`: nothing else moves, and the loss falls as that score rises.
 
     Args:
-        scores: ``[B, n]``, -inf where an item takes no part.
-        target: columns of the targets, ``[B]`` long.
-        drop: what each target's score falls by, :math:`\epsilon\|h\|`, ``[B]``.
+        others: scores, ``[B, n]``, -inf for the target and where an item takes no part.
+        of_target: the targets' scores, ``[B]``.
+        drop: what each of them falls by, :math:`\epsilon\|h\|`, ``[B]``.
 
     Returns:
         The mean loss without and with the attack, scalars.
     """
-    column = target.unsqueeze(1)
-    # The loss is softplus(gap): one pass over the scores serves both, and neither can overflow.
-    gap = scores.scatter(1, column, -torch.inf).logsumexp(dim=1) - scores.gather(1, column).squeeze(1)
+    # Cross entropy is softplus(gap): one pass over the scores serves both losses.
+    gap = others.logsumexp(dim=1) - of_target
     return F.softplus(gap).mean(), F.softplus(gap + drop).mean()
 
 

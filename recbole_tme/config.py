@@ -56,8 +56,8 @@ class SessionConfig(Config):
 
     @property
     def registered_name(self) -> str:
-        """The model's name for ``--model``; RecBole's own models carry their prefix."""
-        return self._settings["model"]
+        """The model's name for ``--model``; RecBole's own models carry their prefix, ATSRec its backbone."""
+        return registry.registered_name(self.model_class)
 
     def plain(self) -> dict[str, Any]:
         """The settings as plain data, sorted; written to a YAML file and read back, they give this configuration."""
@@ -75,14 +75,14 @@ class SessionConfig(Config):
     def __getstate__(self) -> dict:
         # A plugin's class travels by name: the process that unpickles it has to load the file first.
         plugin = registry.plugin_file(self.model_class)
-        return self.__dict__ | {"model_class": None if plugin else self.model_class, "plugin": plugin}
+        return self.__dict__ | {"model_class": self.registered_name if plugin else self.model_class, "plugin": plugin}
 
     def __setstate__(self, state: dict) -> None:
         plugin = state.pop("plugin")
         self.__dict__.update(state)
         if plugin is not None:
             registry.load_plugin(plugin)
-            self.model_class = registry.resolve(self.registered_name)
+            self.model_class = registry.resolve(self.model_class)
 
     # The steps of RecBole's constructor, in its order.
 
@@ -104,7 +104,8 @@ class SessionConfig(Config):
         return {}
 
     def _get_model_and_dataset(self, model, dataset):
-        return model.__name__, model, dataset
+        # The name that RecBole's own functions look up.
+        return self._settings["model"].removeprefix(registry.BUILTIN_PREFIX), model, dataset
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         self.internal_config_dict = self._defaults | {"MODEL_TYPE": model_class.type}
@@ -197,12 +198,14 @@ def load_config(
     plugins = _load_plugins(layers)
     named = model or _last(layers, "model") or DEFAULT_MODEL
     model_class = registry.resolve(named) if isinstance(named, str) else named
+    if registry.takes_backbone(model_class):
+        model_class = registry.with_backbone(model_class, _last(layers, "backbone"))
     dataset = dataset or _last(layers, "dataset") or DEFAULT_DATASET
     keys = declared_keys(model_class)
     defaults = _defaults(keys, dataset)
     given = _checked(layers, _read_but_undeclared(model_class) | keys, defaults)
     settings = {k: v for k, v in (defaults | given).items() if k not in WITHOUT_EFFECT}
-    settings |= {"model": registry.registered_name(model_class), "dataset": dataset}
+    settings |= registry.naming_settings(model_class) | {"dataset": dataset}
     settings["data_path"] = str(Path(settings["data_path"]).expanduser().absolute())
     own_plugin = registry.plugin_file(model_class)
     settings["plugin"] = plugins or ([str(own_plugin)] if own_plugin else None)
@@ -290,7 +293,7 @@ def _checked(layers: Iterable[_Layer], keys: Mapping[str, Key], defaults: Mappin
 
 
 def _last(layers: Iterable[_Layer], name: str) -> str | None:
-    """The name of a model or data set as the last layer has it."""
+    """The name of a model, backbone or data set as the last layer has it."""
     found = None
     for layer in layers:
         if name in layer.values:

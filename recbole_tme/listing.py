@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         return
     parser.add_argument("what", choices=("models", "datasets", "keys"))
     parser.add_argument("model", nargs="?", help="the model whose keys are listed")
+    parser.add_argument("--backbone", help="the model that a model such as ATSRec trains")
     parser.add_argument("--plugin", action="append", default=[], help="a file that defines further models")
     parser.set_defaults(function=list_things)
 
@@ -42,8 +43,8 @@ def list_things(args: argparse.Namespace) -> int:
     """
     for plugin in args.plugin:
         registry.load_plugin(plugin)
-    if args.model is not None and args.what != "keys":
-        raise UserError(f"list {args.what} takes no further argument, got {args.model!r}")
+    if args.what != "keys" and (args.model or args.backbone):
+        raise UserError(f"list {args.what} takes no further argument, got {args.model or args.backbone!r}")
     if args.what == "models":
         rows = [(model.name, model.origin, model.description) for model in registry.list_models()]
         print_table(("model", "origin", "description"), rows)
@@ -52,7 +53,7 @@ def list_things(args: argparse.Namespace) -> int:
     else:
         if args.model is None:
             raise UserError("list keys needs a model, such as: recbole-tme list keys TMEGNN")
-        print_table(("key", "default", "type", "range", "meaning", "file"), key_rows(args.model))
+        print_table(("key", "default", "type", "range", "meaning", "file"), key_rows(args.model, args.backbone))
     return 0
 
 
@@ -68,16 +69,16 @@ def dataset_rows(data_path: Path) -> list[tuple[str, str, str]]:
     return rows
 
 
-def key_rows(model: str) -> list[tuple[str, ...]]:
+def key_rows(model: str, backbone: str | None = None) -> list[tuple[str, ...]]:
     """Key, default, type, range, meaning and declaring file of everything that can be set for a model, its own first.
 
     Raises:
-        UserError: the model or its property file is wrong.
+        UserError: the model, its backbone or its property file is wrong.
     """
     from recbole_tme.config import declared_keys, model_keys
     from recbole_tme.inert_keys import WITHOUT_EFFECT
 
-    model_class = registry.resolve(model)
+    model_class = registry.with_backbone(registry.resolve(model), backbone)
     own = model_keys(model_class)
     declared = declared_keys(model_class)
     ordered = [*own, *(name for name in declared if name not in own and name not in WITHOUT_EFFECT)]

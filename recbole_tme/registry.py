@@ -17,9 +17,10 @@ from types import ModuleType
 from recbole_tme.errors import UserError
 from recbole_tme.plugins import execute
 from recbole_tme.properties_root import properties_root
-from recbole_tme.schema import did_you_mean
+from recbole_tme.schema import did_you_mean, property_keys
 
 OUR_MODELS = {
+    "ATSRec": "recbole_tme.models.atsrec:ATSRec",
     "DANSeR": "recbole_tme.models.danser:DANSeR",
     "SRGNN": "recbole_tme.models.srgnn:SRGNN",
     "TMEGNN": "recbole_tme.models.tmegnn:TMEGNN",
@@ -35,6 +36,7 @@ OUR_MODELS = {
 }
 ENTRY_POINT_GROUP = "recbole_tme.models"
 BUILTIN_PREFIX = "recbole:"
+BACKBONE_SIGN = "+"
 RECBOLE_MODELS = "recbole.model.sequential_recommender"
 
 _FEATURES = "it needs item features, and session data has none"
@@ -80,15 +82,55 @@ def resolve(name: str) -> type:
     """The class of a model name.
 
     ``recbole:NAME`` is RecBole's built-in model; a plain name is ours, a plugin's or an entry point's, else RecBole's.
+    ``NAME+BACKBONE`` is a model that trains another one, with that one.
 
     Raises:
         UserError: unknown name (with the nearest one), a broken entry point, or a RecBole model that needs more than
             sessions.
     """
+    outer, plus, backbone = name.partition(BACKBONE_SIGN)
+    if plus and takes_backbone(resolve(outer)):
+        return with_backbone(resolve(outer), backbone)
     if name.startswith(BUILTIN_PREFIX):
         return _resolve_builtin(name.removeprefix(BUILTIN_PREFIX))
     model_class = find_external(name)
     return _resolve_builtin(name) if model_class is None else model_class
+
+
+def takes_backbone(model_class: type) -> bool:
+    """Whether a model trains another one: it has a method ``around(backbone_class)`` that makes the class that runs,
+    and its ``backbone_class`` is None until then."""
+    return hasattr(model_class, "around")
+
+
+def with_backbone(model_class: type, name: str | None) -> type:
+    """The class that runs, of a model that :func:`takes_backbone`.
+
+    Args:
+        model_class: the model, with or without its backbone.
+        name: the backbone's name; None takes the one it has, else the default of the model's property file.
+
+    Returns:
+        The class; where the model takes no backbone and none is named, the model itself.
+
+    Raises:
+        UserError: the name is no model's (with the nearest one), or the model takes no backbone or has another one.
+    """
+    if not takes_backbone(model_class):
+        if name is not None:
+            raise UserError(f"backbone: {model_class.__name__} takes none; a model such as ATSRec does")
+        return model_class
+    if name is None:
+        if model_class.backbone_class is not None:
+            return model_class
+        name = property_keys(property_file(model_class))["backbone"].default
+    try:
+        backbone_class = resolve(name)
+    except UserError as error:
+        raise UserError(f"backbone: {error}") from error
+    if model_class.backbone_class not in (None, backbone_class):
+        raise UserError(f"backbone: {name} is not that of {model_class.__name__}; leave one of the two out")
+    return model_class.around(backbone_class)
 
 
 def external_names() -> list[str]:
@@ -153,9 +195,10 @@ def load_plugin(path: Path | str) -> list[str]:
 
 
 def plugin_file(model_class: type) -> Path | None:
-    """The plugin file that defines a class, or None."""
+    """The plugin file that defines a class, or its backbone, or None."""
+    trained = getattr(model_class, "backbone_class", None) or model_class
     for path, names in _plugin_files.items():
-        if any(_plugins[name] is model_class for name in names):
+        if any(_plugins[name] is trained for name in names):
             return path
     return None
 
@@ -168,6 +211,22 @@ def is_builtin(model_class: type) -> bool:
 def registered_name(model_class: type) -> str:
     """The name that :func:`resolve` turns into this very class, whatever models are added later."""
     return (BUILTIN_PREFIX if is_builtin(model_class) else "") + model_class.__name__
+
+
+def wrapped_name(outer: str, backbone_class: type) -> str:
+    """Name of a model with its backbone, such as ``ATSRec+SASRec``; RecBole's own models carry their prefix where
+    another one has their name."""
+    backbone = registered_name(backbone_class)
+    plain = backbone.removeprefix(BUILTIN_PREFIX)
+    return f"{outer}{BACKBONE_SIGN}{backbone if plain in external_names() else plain}"
+
+
+def naming_settings(model_class: type) -> dict[str, str]:
+    """The settings that name a class: ``model`` and, where it has one, ``backbone``."""
+    if not takes_backbone(model_class):
+        return {"model": registered_name(model_class)}
+    outer = model_class.__name__.partition(BACKBONE_SIGN)[0]
+    return {"model": outer, "backbone": registered_name(model_class.backbone_class)}
 
 
 def source_file(model_class: type) -> Path:

@@ -35,6 +35,8 @@ def resolve(settings: dict[str, Any], given: Mapping[str, Any], model_class: typ
     """
     _resolve_metrics(settings)
     settings["train_neg_sample_args"] = _negatives(settings, given, model_class)
+    if hasattr(model_class, "check_settings"):
+        model_class.check_settings(settings)
     return {
         "train_neg_sample_args": settings["train_neg_sample_args"],
         "clip_grad_norm": _clip_arguments(settings["clip_grad_norm"]),
@@ -94,8 +96,10 @@ def _negatives(settings: Mapping[str, Any], given: Mapping[str, Any], model_clas
     if loss is not None and loss not in ("CE", "BPR"):
         raise UserError(f"loss_type: {loss} is no loss of RecBole's models; use CE or BPR")
     name = model_class.__name__
-    if loss == "BPR" and name in CE_ONLY and model_class.__module__.startswith("recbole."):
-        raise UserError(f"loss_type: RecBole's {name} knows no loss but CE; leave the key out")
+    # A model of RecBole's may be the backbone of another.
+    for cls in model_class.__mro__:
+        if loss == "BPR" and cls.__name__ in CE_ONLY and cls.__module__.startswith("recbole."):
+            raise UserError(f"loss_type: RecBole's {cls.__name__} knows no loss but CE; leave the key out")
     input_type = getattr(model_class, "input_type", None)
     if input_type is None and loss is None:
         raise UserError(f"model {name} has neither an input_type nor a loss_type; set input_type = InputType.POINTWISE")

@@ -38,6 +38,16 @@ def patch_configurator(module: ModuleType) -> None:
                 original(self, str(path))
         return loaded
 
+    get_model_and_dataset = config_class._get_model_and_dataset
+
+    @functools.wraps(get_model_and_dataset)
+    def with_its_backbone(self, model, dataset):
+        name, model_class, dataset = get_model_and_dataset(self, model, dataset)
+        if registry.takes_backbone(model_class):
+            model_class = registry.with_backbone(model_class, self.external_config_dict.get("backbone"))
+        return name, model_class, dataset
+
+    config_class._get_model_and_dataset = with_its_backbone
     config_class._update_internal_config_dict = update
     config_class.compatibility_settings = install_numpy_aliases
 
@@ -84,7 +94,7 @@ def patch_trainer(module: ModuleType) -> None:
         if eval_data and load_best_model:
             path = model_file or self.saved_model_file
             checkpoint = load_checkpoint(
-                path, items=self.catalogue, model=self.config["model"], map_location=self.device
+                path, items=self.catalogue, model=type(self.model).__name__, map_location=self.device
             )
             restore_model(self.model, checkpoint, path)
             self.logger.info("Loading model structure and parameters from %s", path)
@@ -95,7 +105,7 @@ def patch_trainer(module: ModuleType) -> None:
             return
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         payload = {
-            "model": self.config["model"],
+            "model": type(self.model).__name__,
             "items": getattr(self, "catalogue", []),
             "config": config_to_plain(self.config),
             "epoch": epoch,
@@ -111,7 +121,7 @@ def patch_trainer(module: ModuleType) -> None:
 
     def resume(self, resume_file):
         self.saved_model_file = str(resume_file)
-        checkpoint = load_checkpoint(resume_file, model=self.config["model"], map_location=self.device)
+        checkpoint = load_checkpoint(resume_file, model=type(self.model).__name__, map_location=self.device)
         self.start_epoch = checkpoint["epoch"] + 1
         self.cur_step = checkpoint["cur_step"]
         self.best_valid_score = checkpoint["best_valid_score"]

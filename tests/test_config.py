@@ -109,6 +109,8 @@ def test_nothing_is_evaluated(tmp_path):
         ("GRU4Rec", {"loss_type": "BPR"}),
         ("SINE", {"train_neg_sample_args": {"distribution": "popularity", "alpha": 0.5}}),
         ("BERT4Rec", {}),
+        ("ATSRec", {"backbone": "SRGNN", "step": 2}),
+        ("ATSRec+recbole:SRGNN", {"adv_attack": "fgm"}),
         ("SASRecCPR", {"reranker_CAN_NUM": 20}),
         ("FEARec", {"contrast": "us_x"}),
     ],
@@ -327,7 +329,7 @@ class TinyDataset:
 @pytest.mark.parametrize("model", sorted(registry.OUR_MODELS))
 def test_a_model_reads_the_keys_of_its_file_and_no_others(model):
     config = load_config(model, "toy")
-    read = keys_read_by(config.model_class, config, TinyDataset())
+    read = keys_read_by(registry.resolve(model), config, TinyDataset())
     own = set(model_keys(config.model_class))
     # A model's file may also give its own default to a key that every model has.
     shared = set(base_keys()) | {"device"}

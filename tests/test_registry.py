@@ -272,7 +272,7 @@ def test_refused_models_exist_and_the_list_leaves_them_out():
 def test_every_listed_model_has_a_configuration():
     for info in registry.list_models():
         config = load_config(info.name, "toy", config_dict={"device": "cpu"})
-        assert config.model_class.__name__ == config["model"]
+        assert config["model"] == info.name.removeprefix("recbole:")
         assert registry.resolve(config.registered_name) is config.model_class
 
 
