@@ -130,6 +130,8 @@ def output_attack(others: Tensor, of_target: Tensor, drop: Tensor) -> tuple[Tens
 
 
 class _KnownGradient(torch.autograd.Function):
+    """A number whose backward pass was done before."""
+
     @staticmethod
     def forward(ctx, value, gradients, *parameters):
         ctx.save_for_backward(*gradients)

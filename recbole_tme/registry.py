@@ -133,6 +133,11 @@ def with_backbone(model_class: type, name: str | None) -> type:
     return model_class.around(backbone_class)
 
 
+def innermost(model_class: type) -> type:
+    """The backbone of a model that has one, any other class itself."""
+    return getattr(model_class, "backbone_class", None) or model_class
+
+
 def external_names() -> list[str]:
     """Names of the models that RecBole does not provide."""
     return [*OUR_MODELS, *_plugins, *(entry.name for entry in _entry_points())]
@@ -196,9 +201,8 @@ def load_plugin(path: Path | str) -> list[str]:
 
 def plugin_file(model_class: type) -> Path | None:
     """The plugin file that defines a class, or its backbone, or None."""
-    trained = getattr(model_class, "backbone_class", None) or model_class
     for path, names in _plugin_files.items():
-        if any(_plugins[name] is trained for name in names):
+        if any(_plugins[name] is innermost(model_class) for name in names):
             return path
     return None
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from recbole.utils import InputType
 
+from recbole_tme import registry
 from recbole_tme.errors import UserError
 from recbole_tme.schema import did_you_mean
 
@@ -96,10 +97,9 @@ def _negatives(settings: Mapping[str, Any], given: Mapping[str, Any], model_clas
     if loss is not None and loss not in ("CE", "BPR"):
         raise UserError(f"loss_type: {loss} is no loss of RecBole's models; use CE or BPR")
     name = model_class.__name__
-    # A model of RecBole's may be the backbone of another.
-    for cls in model_class.__mro__:
-        if loss == "BPR" and cls.__name__ in CE_ONLY and cls.__module__.startswith("recbole."):
-            raise UserError(f"loss_type: RecBole's {cls.__name__} knows no loss but CE; leave the key out")
+    trained = registry.innermost(model_class)
+    if loss == "BPR" and trained.__name__ in CE_ONLY and registry.is_builtin(trained):
+        raise UserError(f"loss_type: RecBole's {trained.__name__} knows no loss but CE; leave the key out")
     input_type = getattr(model_class, "input_type", None)
     if input_type is None and loss is None:
         raise UserError(f"model {name} has neither an input_type nor a loss_type; set input_type = InputType.POINTWISE")
