@@ -33,6 +33,7 @@ from recbole_tme.testing import Workbench, check_model
 from recbole_tme.yamlfile import read_settings
 
 ROOT = Path(__file__).parents[1]
+OURS = ("SRGNN", "TMEGNN", "TMEGNNDP", "DANSeR")
 BACKBONES = {
     "SRGNN": {},
     "TMEGNN": {},
@@ -73,7 +74,8 @@ def history(directory: RunDirectory) -> list[dict]:
 
 
 def bench_of(backbone: str, **settings) -> Workbench:
-    return Workbench("ATSRec", {"backbone": backbone} | settings)
+    ours = {"loss_precision": "fp32"} if backbone in OURS else {}
+    return Workbench("ATSRec", {"backbone": backbone} | ours | settings)
 
 
 # Every backbone
