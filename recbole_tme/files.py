@@ -17,7 +17,9 @@ def writing(path: Path):
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"cannot write {path}: {reason}; free space or choose another --run_dir") from error
+        raise UserError(
+            f"cannot write {path}: {reason}; free space or choose another folder (a run's is --run_dir)"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

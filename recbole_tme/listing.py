@@ -6,12 +6,13 @@ import argparse
 import importlib
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from recbole_tme import compat, registry
 from recbole_tme.errors import UserError
 from recbole_tme.properties_root import properties_root
+from recbole_tme.tabular import aligned
 
 REQUIRED_IMPORTS = ("numpy", "pandas", "scipy", "pyarrow", "torch", "recbole.config", "recbole.trainer")
 
@@ -47,13 +48,13 @@ def list_things(args: argparse.Namespace) -> int:
         raise UserError(f"list {args.what} takes no further argument, got {args.model or args.backbone!r}")
     if args.what == "models":
         rows = [(model.name, model.origin, model.description) for model in registry.list_models()]
-        print_table(("model", "origin", "description"), rows)
+        print(aligned(("model", "origin", "description"), rows))
     elif args.what == "datasets":
-        print_table(("data set", "state", "description"), dataset_rows(Path(args.data_path)))
+        print(aligned(("data set", "state", "description"), dataset_rows(Path(args.data_path))))
     else:
         if args.model is None:
             raise UserError("list keys needs a model, such as: recbole-tme list keys TMEGNN")
-        print_table(("key", "default", "type", "range", "meaning", "file"), key_rows(args.model, args.backbone))
+        print(aligned(("key", "default", "type", "range", "meaning", "file"), key_rows(args.model, args.backbone)))
     return 0
 
 
@@ -178,10 +179,3 @@ def _description(path: Path) -> str:
         words.append(text)
     sentence, stop, _ = " ".join(words).partition(". ")
     return sentence + stop.strip()
-
-
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns as wide as their longest cell; the last column is not padded."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    for row in (head, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

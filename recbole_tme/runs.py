@@ -24,7 +24,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +33,7 @@ import yaml
 
 from recbole_tme.errors import UserError
 from recbole_tme.files import write_atomically, writing
+from recbole_tme.yamlfile import read_settings
 
 REPORTED_PACKAGES = ("recbole_tme", "recbole", "torch", "numpy", "pandas", "scipy", "pyarrow", "ray")
 
@@ -112,6 +113,26 @@ class RunDirectory:
     def read_metrics(self) -> dict:
         return json.loads(self.metrics_file.read_text())
 
+    def read_config(self) -> dict:
+        """The run's settings as plain data.
+
+        Raises:
+            UserError: the file is not YAML.
+        """
+        return read_settings(self.config_file).values
+
+    def read_items(self) -> list[str]:
+        """External item id by internal id, the padding token first.
+
+        Raises:
+            UserError: the file is missing or no text.
+        """
+        try:
+            # Only "\n" ends an id: some of the characters that splitlines() knows may be part of one.
+            return self.items_file.read_bytes().decode().removesuffix("\n").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.items_file} cannot be read ({error}); train the model again") from error
+
     def write_environment(self, extra: Mapping) -> None:
         write_atomically(self.environment_file, (json.dumps(environment() | dict(extra), indent=1) + "\n").encode())
 
@@ -123,6 +144,26 @@ class RunDirectory:
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.history_file, text.getvalue().encode())
+
+
+def finished_runs(paths: Iterable[Path]) -> list[RunDirectory]:
+    """The runs at or below some paths, each once, those of a folder by name.
+
+    Raises:
+        UserError: a path does not exist, or holds no finished run.
+    """
+    runs: dict[Path, RunDirectory] = {}
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} does not exist; name a run directory")
+        files = [path / "metrics.json"] if (path / "config.yaml").is_file() else sorted(path.rglob("metrics.json"))
+        found = [
+            RunDirectory(file.parent) for file in files if file.is_file() and (file.parent / "config.yaml").is_file()
+        ]
+        if not found:
+            raise UserError(f"{path} holds no finished run (a directory with config.yaml and metrics.json)")
+        runs |= {run.path.resolve(): run for run in found if run.path.resolve() not in runs}
+    return list(runs.values())
 
 
 def environment() -> dict:

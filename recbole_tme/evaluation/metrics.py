@@ -42,15 +42,19 @@ def metric_name(name: str) -> str:
     return lower
 
 
-def metric_key(name: str) -> str:
+def metric_key(name: str, setting: str = "valid_metric") -> str:
     """The key of :func:`evaluate`'s result for a name with its K, such as "hit@20" for "Recall@20".
+
+    Args:
+        name: the metric.
+        setting: where the name was given, for the message.
 
     Raises:
         UserError: the metric is unknown or K is not a whole number.
     """
     metric, at, k = str(name).partition("@")
     if not at or not k.isdigit() or int(k) < 1:
-        raise UserError(f"valid_metric: {name!r} should be a metric and a K, such as MRR@20")
+        raise UserError(f"{setting}: {name!r} should be a metric and a K, such as MRR@20")
     return f"{metric_name(metric)}@{int(k)}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # hit@K, recall@K and the papers' P@K are one number where every instance has one target; it is printed once.
 SHOWN_NAMES = {"hit": "P", "recall": "P", "mrr": "MRR", "ndcg": "NDCG", "precision": "Precision"}
@@ -29,6 +29,25 @@ def shown_name(name: str) -> str:
     """``hit@20`` -> ``P@20``: the name the field prints."""
     metric, _, k = name.partition("@")
     return f"{SHOWN_NAMES.get(metric, metric.upper())}@{k}" if k else name
+
+
+def distinct_names(models: Sequence[str], settings: Sequence[Mapping]) -> list[str]:
+    """A name for each of several runs that says how it differs from others of its model.
+
+    Args:
+        models: the runs' models.
+        settings: the runs' settings.
+
+    Returns:
+        The model's name, followed by the values of the settings in which the runs of this model differ, such as
+        ``"TMEGNN triplet_weight=0.0"``.
+    """
+    names = []
+    for model, own in zip(models, settings):
+        others = [other for name, other in zip(models, settings) if name == model]
+        keys = sorted({key for other in others for key in {*own, *other} if own.get(key) != other.get(key)})
+        names.append(" ".join([model, *(f"{key}={own.get(key)}" for key in keys)]))
+    return names
 
 
 def protocol_lines(protocol: Mapping) -> list[str]:

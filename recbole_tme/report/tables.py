@@ -6,9 +6,10 @@ import argparse
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from recbole_tme import tabular
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import protocol_lines, shown_name
 from recbole_tme.files import write_atomically
@@ -78,12 +79,7 @@ def one_table(models: dict[str, list[dict]]) -> str:
     protocol = next(iter(models.values()))[0]["protocol"]
     ordered = sorted(models, key=lambda model: -mean_of(models[model], METRICS[-1]))
     head = ["model", "seeds", *map(shown_name, METRICS), "repeated P@20", "new P@20", "epoch s"]
-    lines = [
-        f"**{protocol['dataset']}** (protocol {protocol['fingerprint']}): " + "; ".join(protocol_lines(protocol)) + ".",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|---|" + "---:|" * (len(head) - 1),
-    ]
+    rows = []
     for model in ordered:
         runs = models[model]
         cells = [model, str(len(runs)), *(cell([run["test"][metric] for run in runs]) for metric in METRICS)]
@@ -91,8 +87,13 @@ def one_table(models: dict[str, list[dict]]) -> str:
             parts = [run["slices"][kind]["metrics"]["hit@20"] for run in runs if kind in run["slices"]]
             cells.append(cell(parts) if parts else "-")
         cells.append(f"{statistics.median(run['epoch_seconds'] for run in runs):.0f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return f"{caption(protocol)}\n\n{tabular.markdown(head, rows)}"
+
+
+def caption(protocol: Mapping) -> str:
+    """What stands above a table: its data set, and the protocol in words."""
+    return f"**{protocol['dataset']}** (protocol {protocol['fingerprint']}): {'; '.join(protocol_lines(protocol))}."
 
 
 def mean_of(runs: Sequence[dict], metric: str) -> float:
