@@ -82,7 +82,7 @@ def load_checkpoint(
     if items is not None:
         check_catalogue(payload["items"], items, path)
     for part in ("state_dict", "best_state"):
-        _check_finite(payload.get(part) or {}, path)
+        check_weights(payload.get(part) or {}, path)
     return payload
 
 
@@ -154,6 +154,29 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, payload: Mapping[str, An
         raise UserError(f"{path} does not fit the model's optimizer ({error}); use the run's settings") from error
 
 
+def check_weights(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse weights that are not finite.
+
+    Args:
+        tensors: weights by name.
+        path: the file they come from, for the message.
+
+    Raises:
+        UserError: a tensor holds NaN or an infinity, and is no attention mask of zeros and minus infinities.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            finite = tensor[torch.isfinite(tensor)]
+            # An additive attention mask kept as a buffer: zeros and minus infinities.
+            if not tensor.isnan().any() and not tensor.isposinf().any() and not finite.any():
+                continue
+            bad = tensor.numel() - finite.numel()
+            raise UserError(
+                f"{path}: {bad} of {tensor.numel()} weights of {name} are not finite: the training diverged; "
+                f"use an earlier checkpoint or train again with a lower learning_rate"
+            )
+
+
 def plain_data(value: Any, where: str) -> Any:
     """Copy nested data so that it holds tensors, str, numbers, None, lists and string- or number-keyed dicts only.
 
@@ -221,17 +244,3 @@ def _load(path: Path, map_location: Any) -> Any:
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
         raise UserError(f"{path} is not a checkpoint of this program ({str(error).splitlines()[0]})") from error
-
-
-def _check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            finite = tensor[torch.isfinite(tensor)]
-            # An additive attention mask kept as a buffer: zeros and minus infinities.
-            if not tensor.isnan().any() and not tensor.isposinf().any() and not finite.any():
-                continue
-            bad = tensor.numel() - finite.numel()
-            raise UserError(
-                f"{path}: {bad} of {tensor.numel()} weights of {name} are not finite: the training diverged; "
-                f"use an earlier checkpoint or train again with a lower learning_rate"
-            )

@@ -193,6 +193,7 @@ TESTED = (
     Tested("pyarrow", (15,), (27,)),
     Tested("ray", (2, 6), (2, 7), optional=True),
     Tested("setuptools", (40,), (100,), optional=True),
+    Tested("matplotlib", (3, 8), (3, 12), optional=True),
 )
 
 

@@ -13,6 +13,7 @@
 ``log.txt``            what was logged
 ``tensorboard/``       the same curves for TensorBoard
 ``metrics.json``       results; written last, so that its presence says "finished"
+``diagnosis.json``     what ``diagnose`` found later, with its plot beside it
 =====================  ================================================================================
 """
 

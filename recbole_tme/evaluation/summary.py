@@ -64,6 +64,11 @@ def protocol_lines(protocol: Mapping) -> list[str]:
     ]
 
 
+def protocol_differences(first: Mapping, second: Mapping) -> list[str]:
+    """The keys in which two protocols differ, sorted; empty for one protocol."""
+    return sorted(key for key in {*first, *second} - {"fingerprint"} if first.get(key) != second.get(key))
+
+
 def result_report(metrics: Mapping) -> str:
     """The final lines of a run: validation, test and its slices, and the protocol.
 

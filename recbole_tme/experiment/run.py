@@ -13,17 +13,15 @@ from pathlib import Path
 
 import torch
 import torch.utils.deterministic
-from recbole.utils import init_seed
 from safetensors.torch import save as to_safetensors
 
 from recbole_tme.config import SessionConfig
-from recbole_tme.data.dataset import SessionDataset
-from recbole_tme.data.loader import build_loaders
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
-from recbole_tme.evaluation.summary import result_report
+from recbole_tme.evaluation.summary import protocol_differences, result_report
+from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
 from recbole_tme.files import write_atomically, writing
 from recbole_tme.runs import RunDirectory
@@ -89,7 +87,7 @@ def check_same_data(directory: RunDirectory, protocol: dict) -> None:
         UserError: the protocol fingerprint of the run differs.
     """
     before = json.loads(directory.environment_file.read_text())["protocol"]
-    changed = [key for key, value in protocol.items() if before.get(key) != value and key != "fingerprint"]
+    changed = protocol_differences(before, protocol)
     if changed:
         raise UserError(
             f"{directory.path} cannot be resumed: {', '.join(changed)} differ from when it began; start a new run"
@@ -147,10 +145,7 @@ def train_and_test(
 
 def prepare_phase(config: SessionConfig, data: SessionData, directory: RunDirectory, phase: str):
     """A freshly seeded model and its trainer and loaders; the same seed makes the same model."""
-    init_seed(config["seed"], config["reproducibility"])
-    datasets = SessionDataset(config, data).build()
-    loaders = build_loaders(config, datasets)
-    model = config.model_class(config, datasets[0]).to(config["device"])
+    model, loaders = build_model(config, data)
 
     def evaluate_model(model, loader) -> dict[str, float]:
         return evaluate(rank_targets(model, loader, config), config["topk"], config["metrics"])

@@ -24,7 +24,7 @@ from recbole_tme.evaluation.significance import (
     estimate,
     same_instances,
 )
-from recbole_tme.evaluation.summary import distinct_names, shown_name
+from recbole_tme.evaluation.summary import distinct_names, protocol_differences, shown_name
 from recbole_tme.files import write_atomically
 from recbole_tme.report.tables import caption, read_result
 from recbole_tme.runs import RunDirectory, finished_runs
@@ -133,12 +133,11 @@ def check_comparable(first: Evaluated, other: Evaluated) -> None:
     Raises:
         UserError: they differ; names both runs and what differs.
     """
-    a, b = first.result["protocol"], other.result["protocol"]
-    if a["fingerprint"] != b["fingerprint"]:
-        differ = ", ".join(sorted(key for key in {*a, *b} - {"fingerprint"} if a.get(key) != b.get(key)))
+    differ = protocol_differences(first.result["protocol"], other.result["protocol"])
+    if differ:
         raise UserError(
-            f"{other.directory.path} cannot be compared with {first.directory.path}: they differ in {differ}; "
-            f"name runs of one protocol"
+            f"{other.directory.path} cannot be compared with {first.directory.path}: they differ in "
+            f"{', '.join(differ)}; name runs of one protocol"
         )
     if not same_instances(first.ranks, other.ranks):
         raise UserError(

@@ -1,0 +1,187 @@
+"""``recbole-tme diagnose``: how degenerate a run's item vectors are, and how it bears random clicks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from recbole_tme import tabular
+from recbole_tme.config import NOT_IN_HASH
+from recbole_tme.data.dataset import SessionDataset
+from recbole_tme.data.loader import SessionEvalLoader
+from recbole_tme.data.noise import insert_random_items
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.metrics import evaluate
+from recbole_tme.evaluation.summary import distinct_names, shown_name
+from recbole_tme.experiment.diagnosis_plot import PlottingMissing, draw
+from recbole_tme.experiment.loading import LoadedRun, load_run
+from recbole_tme.experiment.run import rank_targets
+from recbole_tme.files import write_atomically, writing
+from recbole_tme.representation import diagnose, item_vectors
+from recbole_tme.runs import RunDirectory, finished_runs
+
+# Inserted clicks per click.
+NOISE_RATES = (0.0, 0.05, 0.1, 0.2, 0.3)
+METRICS = ("hit@20", "mrr@20")
+
+FIGURES = {
+    "mean_cosine": "mean cosine of two items",
+    "mean_cosine_centred": "mean cosine, centred",
+    "singular_area": "area under singular values",
+    "effective_rank": "effective rank",
+    "uniformity": "uniformity",
+    "nearest_distance": "distance to nearest item",
+    "norm_popularity": "norm and popularity, Spearman",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``recbole-tme diagnose``."""
+    parser.description = (
+        "Measure how degenerate the item embedding tables of finished runs are, and what random clicks inserted into "
+        "the test sessions cost. Several runs stand side by side. Writes diagnosis.json and a plot."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
+    parser.add_argument("--out", type=Path, help="write one file and one plot of all runs into this folder (default: "
+                        "each run's own into its directory)")  # fmt: skip
+    parser.add_argument("--format", choices=("png", "svg"), default="png", help="of the plot (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the inserted clicks (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda or auto (default: the run's)")
+    parser.add_argument("--data_path", help="folder of data sets (default: the run's)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``recbole-tme diagnose`` with parsed arguments.
+
+    Raises:
+        UserError: an option is impossible, a run cannot be loaded or has no item embedding, or a file not be written.
+    """
+    if args.seed < 0:
+        raise UserError(f"--seed: must be a whole number of at least 0, not {args.seed}")
+    overrides = {key: getattr(args, key) for key in ("device", "data_path") if getattr(args, key) is not None}
+    if args.out is not None:
+        with writing(args.out):
+            args.out.mkdir(parents=True, exist_ok=True)
+    directories = finished_runs(args.runs)
+    # All are loaded before the first is measured, which takes minutes: a run that cannot be is refused at once.
+    loaded = [load_with_vectors(directory, overrides) for directory in directories]
+    found = [
+        {"name": name, "run": str(directory.path), "protocol": directory.read_metrics()["protocol"]["fingerprint"]}
+        | diagnose_run(one, vectors, args.seed)
+        for name, directory, (one, vectors) in zip(names_of(directories), directories, loaded)
+    ]
+    print(comparison_table(found))
+    if args.out is not None:
+        write({args.out: found}, args.format)
+    else:
+        write({directory.path: [one] for directory, one in zip(directories, found)}, args.format)
+    return 0
+
+
+def load_with_vectors(directory: RunDirectory, overrides: Mapping) -> tuple[LoadedRun, Tensor]:
+    """A finished run and its item vectors, see ``load_run`` and ``item_vectors``.
+
+    Raises:
+        UserError: as ``load_run``, or the model has no item embedding.
+    """
+    loaded = load_run(directory.path, overrides)
+    vectors = item_vectors(loaded.model, len(loaded.data.tokens))
+    if vectors is None:
+        name = loaded.config.registered_name
+        raise UserError(f"{directory.path}: {name} has no item embedding table to diagnose; leave this run out")
+    return loaded, vectors
+
+
+def diagnose_run(loaded: LoadedRun, vectors: Tensor, seed: int = 0) -> dict:
+    """All figures of a run as plain data.
+
+    Popularity is the number of an item's clicks in the sessions that the model was trained on.
+
+    Args:
+        loaded: a finished run.
+        vectors: its item vectors, ``[N, d]``.
+        seed: of the inserted clicks.
+
+    Raises:
+        UserError: the model's scores hold NaN.
+    """
+    popularity = np.bincount(loaded.data.train.items, minlength=len(loaded.data.tokens))[1:]
+    return {
+        "model": loaded.config.registered_name,
+        "dataset": loaded.config["dataset"],
+        "seed": loaded.config["seed"],
+        "embedding": asdict(diagnose(vectors, popularity)),
+        "robustness": {"seed": seed, "curve": robustness(loaded, seed)},
+    }
+
+
+def robustness(loaded: LoadedRun, seed: int = 0) -> list[dict[str, float]]:
+    """Test metrics with random items inserted into the sessions, see :func:`insert_random_items`.
+
+    Returns:
+        For each of ``NOISE_RATES`` a dict of ``rate`` and the ``METRICS``; rate 0 gives the run's own.
+    """
+    config, data, model, _ = loaded
+    curve = []
+    for rate in NOISE_RATES:
+        noisy = replace(data, test=insert_random_items(data.test, rate, len(data.tokens) - 1, seed))
+        test = SessionDataset(config, noisy).build()[2]
+        metrics = evaluate(rank_targets(model, SessionEvalLoader(config, test), config), 20, ("Hit", "MRR"))
+        curve.append({"rate": rate, **metrics})
+    return curve
+
+
+def names_of(directories: Sequence[RunDirectory]) -> list[str]:
+    """Each run's model, and the settings that tell it from other runs of the same model, the seed among them."""
+    configs = [directory.read_config() for directory in directories]
+    settings = [{key: value for key, value in config.items() if key not in NOT_IN_HASH} for config in configs]
+    return distinct_names([config["model"] for config in configs], settings)
+
+
+def comparison_table(found: Sequence[Mapping]) -> str:
+    """A line per figure, a column per run; metrics in percent, with what the noise leaves of them."""
+    tables = [one["embedding"] for one in found]
+    rows = [
+        ["data set", *(one["dataset"] for one in found)],
+        ["items x dimensions", *(f"{table['items']:,} x {table['dimensions']}" for table in tables)],
+    ]
+    for key, text in FIGURES.items():
+        rows.append([text, *(figure(table[key]) for table in tables)])
+    for metric in METRICS:
+        for i, rate in enumerate(NOISE_RATES):
+            text = f"{shown_name(metric)}, {rate:.0%} random clicks" if rate else shown_name(metric)
+            rows.append([text, *(kept(one["robustness"]["curve"], i, metric) for one in found)])
+    return tabular.aligned(["", *(one["name"] for one in found)], rows)
+
+
+def figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def kept(curve: Sequence[Mapping[str, float]], i: int, metric: str) -> str:
+    """The i-th value of a robustness curve in percent, and its change relative to the value without noise."""
+    value, clean = curve[i][metric], curve[0][metric]
+    text = f"{100 * value:.2f}"
+    return text if i == 0 or clean == 0 else f"{text} ({value / clean - 1:+.1%})"
+
+
+def write(found: Mapping[Path, Sequence[Mapping]], form: str) -> None:
+    """Write the figures of some runs into folders, and their plots where matplotlib is installed.
+
+    Raises:
+        UserError: a folder cannot be written.
+    """
+    for folder, part in found.items():
+        write_atomically(folder / "diagnosis.json", (json.dumps(part, indent=1) + "\n").encode())
+    try:
+        for folder, part in found.items():
+            write_atomically(folder / f"diagnosis.{form}", draw(part, form))
+    except PlottingMissing as error:
+        print(f"note: {error}", file=sys.stderr)

@@ -1,0 +1,98 @@
+"""A model with its data: freshly made from a configuration, or as a finished run left it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recbole.utils import init_seed
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from recbole_tme.checkpoint import check_catalogue, check_weights, restore_model
+from recbole_tme.config import SessionConfig, load_config
+from recbole_tme.data.dataset import SessionDataset
+from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, build_loaders
+from recbole_tme.data.sessions import SessionData
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.summary import protocol_differences
+from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
+from recbole_tme.runs import RunDirectory
+
+Loaders = tuple[SessionTrainLoader, SessionEvalLoader | None, SessionEvalLoader]
+
+
+class LoadedRun(NamedTuple):
+    """A finished run, ready to predict.
+
+    Attributes:
+        config: its resolved configuration.
+        data: its data set; ``data.train`` is what the model was trained on, validation included where the run
+            retrained on it.
+        model: the model with the selected epoch's weights, in evaluation mode, on ``config["device"]``.
+        loaders: of the training, validation and test instances.
+    """
+
+    config: SessionConfig
+    data: SessionData
+    model: nn.Module
+    loaders: Loaders
+
+
+def load_run(path: Path | str, overrides: Mapping[str, Any] | None = None) -> LoadedRun:
+    """Rebuild the model, the data and the loaders of a finished run from its directory.
+
+    The model scores as it did when the run was evaluated: ``rank_all(model, loaders[2], config["device"])`` gives the
+    run's own ranks. Building a model draws from the global random generators, which are seeded as in the run.
+
+    Args:
+        path: the run directory.
+        overrides: settings of this machine that replace the run's, such as ``{"device": "cpu"}`` or ``data_path``.
+
+    Raises:
+        UserError: there is no finished run, its model or data set is not to be had here, the data set or its catalogue
+            is not the one the model was trained on, or the weights are damaged or do not fit.
+    """
+    directory = RunDirectory.open(path)
+    if not directory.finished:
+        raise UserError(f"{path} is not finished: it has no metrics.json; continue it with --resume={path}")
+    config = load_config(None, None, [directory.config_file], overrides=overrides)
+    data = load_data(config)
+    check_catalogue(directory.read_items(), data.tokens, directory.items_file)
+    changed = protocol_differences(directory.read_metrics()["protocol"], describe_protocol(config, data))
+    if changed:
+        raise UserError(
+            f"{path} belongs to other data than data set {config['dataset']} now is ({', '.join(changed)} differ); "
+            f"bring that data back or train again"
+        )
+    if config["retrain"] or config["select_on"] == "test":
+        data = with_validation_in_train(data)
+    model, loaders = build_model(config, data)
+    weights = read_weights(directory.model_file, str(config["device"]))
+    restore_model(model, {"state_dict": weights}, directory.model_file)
+    return LoadedRun(config, data, model.eval(), loaders)
+
+
+def build_model(config: SessionConfig, data: SessionData) -> tuple[nn.Module, Loaders]:
+    """A freshly seeded model, on its device, and the loaders of a data set; the same seed makes the same model."""
+    init_seed(config["seed"], config["reproducibility"])
+    datasets = SessionDataset(config, data).build()
+    loaders = build_loaders(config, datasets)
+    return config.model_class(config, datasets[0]).to(config["device"]), loaders
+
+
+def read_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """The weights in a ``.safetensors`` file by name.
+
+    Raises:
+        UserError: the file is missing, damaged or something else, or holds weights that are not finite.
+    """
+    try:
+        weights = load_file(path, device)
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} holds no readable weights ({reason}); train the model again") from error
+    check_weights(weights, path)
+    return weights
