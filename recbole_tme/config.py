@@ -34,6 +34,11 @@ NOT_IN_HASH = {
 }
 
 
+def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings that may change a run's results, the seed among them."""
+    return {key: value for key, value in settings.items() if key not in NOT_IN_HASH}
+
+
 class SessionConfig(Config):
     """RecBole's ``Config`` with checked settings; made by :func:`load_config`.
 
@@ -69,7 +74,7 @@ class SessionConfig(Config):
         Args:
             ignore: keys to leave out besides, such as ``("seed",)`` to group runs.
         """
-        counted = {k: v for k, v in self.plain().items() if k not in NOT_IN_HASH and k not in ignore}
+        counted = {k: v for k, v in result_settings(self.plain()).items() if k not in ignore}
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
 
     def __getstate__(self) -> dict:

@@ -112,7 +112,12 @@ class RunDirectory:
         write_atomically(self.metrics_file, (json.dumps(metrics, indent=1) + "\n").encode())
 
     def read_metrics(self) -> dict:
-        return json.loads(self.metrics_file.read_text())
+        """The run's results.
+
+        Raises:
+            UserError: as :func:`read_result`.
+        """
+        return read_result(self.metrics_file)
 
     def read_config(self) -> dict:
         """The run's settings as plain data.
@@ -145,6 +150,21 @@ class RunDirectory:
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.history_file, text.getvalue().encode())
+
+
+def read_result(file: Path) -> dict:
+    """One run's ``metrics.json``.
+
+    Raises:
+        UserError: the file is not one.
+    """
+    try:
+        result = json.loads(file.read_text())
+    except ValueError:
+        result = None
+    if not isinstance(result, dict) or not {"model", "seed", "protocol", "test", "slices"} <= set(result):
+        raise UserError(f"{file} is not the metrics.json of a run; name one, or a run directory")
+    return result
 
 
 def finished_runs(paths: Iterable[Path]) -> list[RunDirectory]:

@@ -122,6 +122,7 @@ def other_model(run: RunDirectory):
     ("damage", "words"),
     [
         (lambda run: run.metrics_file.unlink(), ["is not finished", "--resume="]),
+        (lambda run: run.metrics_file.write_text("{"), ["metrics.json", "is not the metrics.json of a run"]),
         (lambda run: run.config_file.unlink(), ["not a run directory"]),
         (lambda run: run.items_file.unlink(), ["items.txt", "train the model again"]),
         (lambda run: run.items_file.write_bytes(b"\xff\xfe"), ["items.txt", "train the model again"]),

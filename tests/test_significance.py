@@ -24,6 +24,7 @@ from recbole_tme.evaluation.significance import (
     same_instances,
     session_sums,
 )
+from recbole_tme.evaluation.summary import distinct_names
 
 
 def make_ranks(better, session) -> Ranks:
@@ -244,6 +245,11 @@ def test_holm_is_the_closure_of_bonferroni(p):
 def test_holm_on_the_textbook_example():
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm(np.array([])).tolist() == []
+
+
+def test_names_tell_runs_of_one_model_apart_and_no_more():
+    settings = [{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": None}, {"a": 5}, {"a": 1.0, "b": 2}]
+    assert distinct_names(["M", "M", "N", "M"], settings) == ["M a=1 b=2 c=", "M a=1 b=3 c=None", "N", "M a=1.0 b=2 c="]
 
 
 def test_slices_are_compared_by_selecting_instances():

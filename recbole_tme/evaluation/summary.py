@@ -45,8 +45,9 @@ def distinct_names(models: Sequence[str], settings: Sequence[Mapping]) -> list[s
     names = []
     for model, own in zip(models, settings):
         others = [other for name, other in zip(models, settings) if name == model]
-        keys = sorted({key for other in others for key in {*own, *other} if own.get(key) != other.get(key)})
-        names.append(" ".join([model, *(f"{key}={own.get(key)}" for key in keys)]))
+        # Compared as they are printed, so that settings that differ never have one name.
+        keys = {key for other in others for key in {*own, *other} if str(own.get(key, "")) != str(other.get(key, ""))}
+        names.append(" ".join([model, *(f"{key}={own.get(key, '')}" for key in sorted(keys))]))
     return names
 
 

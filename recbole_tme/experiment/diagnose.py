@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from recbole_tme import tabular
-from recbole_tme.config import NOT_IN_HASH
+from recbole_tme.config import SessionConfig, result_settings
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.data.noise import insert_random_items
@@ -38,15 +38,15 @@ FIGURES = {
     "effective_rank": "effective rank",
     "uniformity": "uniformity",
     "nearest_distance": "distance to nearest item",
-    "norm_popularity": "norm and popularity, Spearman",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme diagnose``."""
     parser.description = (
-        "Measure how degenerate the item embedding tables of finished runs are, and what random clicks inserted into "
-        "the test sessions cost. Several runs stand side by side. Writes diagnosis.json and a plot."
+        "Measure how degenerate the item embedding tables of finished runs are, and what random clicks cost: behind a "
+        "share of the clicks of the test sessions one of any item is inserted, the targets stay. Several runs stand "
+        "side by side. Writes diagnosis.json and a plot."
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
     parser.add_argument("--out", type=Path, help="write one file and one plot of all runs into this folder (default: "
@@ -72,10 +72,11 @@ def run(args: argparse.Namespace) -> int:
     directories = finished_runs(args.runs)
     # All are loaded before the first is measured, which takes minutes: a run that cannot be is refused at once.
     loaded = [load_with_vectors(directory, overrides) for directory in directories]
+    names = names_of([one.config for one, _ in loaded])
     found = [
         {"name": name, "run": str(directory.path), "protocol": directory.read_metrics()["protocol"]["fingerprint"]}
         | diagnose_run(one, vectors, args.seed)
-        for name, directory, (one, vectors) in zip(names_of(directories), directories, loaded)
+        for name, directory, (one, vectors) in zip(names, directories, loaded)
     ]
     print(comparison_table(found))
     if args.out is not None:
@@ -138,11 +139,11 @@ def robustness(loaded: LoadedRun, seed: int = 0) -> list[dict[str, float]]:
     return curve
 
 
-def names_of(directories: Sequence[RunDirectory]) -> list[str]:
+def names_of(configs: Sequence[SessionConfig]) -> list[str]:
     """Each run's model, and the settings that tell it from other runs of the same model, the seed among them."""
-    configs = [directory.read_config() for directory in directories]
-    settings = [{key: value for key, value in config.items() if key not in NOT_IN_HASH} for config in configs]
-    return distinct_names([config["model"] for config in configs], settings)
+    return distinct_names(
+        [config.registered_name for config in configs], [result_settings(config.plain()) for config in configs]
+    )
 
 
 def comparison_table(found: Sequence[Mapping]) -> str:
@@ -154,6 +155,8 @@ def comparison_table(found: Sequence[Mapping]) -> str:
     ]
     for key, text in FIGURES.items():
         rows.append([text, *(figure(table[key]) for table in tables)])
+    rows.append(["items compared for these two", *(compared(table) for table in tables)])
+    rows.append(["norm and popularity, Spearman", *(figure(table["norm_popularity"]) for table in tables)])
     for metric in METRICS:
         for i, rate in enumerate(NOISE_RATES):
             text = f"{shown_name(metric)}, {rate:.0%} random clicks" if rate else shown_name(metric)
@@ -163,6 +166,11 @@ def comparison_table(found: Sequence[Mapping]) -> str:
 
 def figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def compared(table: Mapping) -> str:
+    """How many items uniformity and nearest distance come from, each compared with all others."""
+    return f"{table['anchors']:,} ({'all' if table['anchors'] == table['items'] else 'sampled'})"
 
 
 def kept(curve: Sequence[Mapping[str, float]], i: int, metric: str) -> str:

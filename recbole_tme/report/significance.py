@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_tme import tabular
-from recbole_tme.config import NOT_IN_HASH
+from recbole_tme.config import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import metric_key, slice_masks
 from recbole_tme.evaluation.ranks import Ranks
@@ -26,7 +26,7 @@ from recbole_tme.evaluation.significance import (
 )
 from recbole_tme.evaluation.summary import distinct_names, protocol_differences, shown_name
 from recbole_tme.files import write_atomically
-from recbole_tme.report.tables import caption, read_result
+from recbole_tme.report.tables import caption
 from recbole_tme.runs import RunDirectory, finished_runs
 from recbole_tme.schema import did_you_mean
 
@@ -121,7 +121,7 @@ def read_runs(paths: Sequence[Path]) -> list[Evaluated]:
     Raises:
         UserError: a run has no readable results, or the runs cannot be compared.
     """
-    runs = [Evaluated(d, read_result(d.metrics_file), Ranks.load(d.ranks_file)) for d in finished_runs(paths)]
+    runs = [Evaluated(d, d.read_metrics(), Ranks.load(d.ranks_file)) for d in finished_runs(paths)]
     for other in runs[1:]:
         check_comparable(runs[0], other)
     return runs
@@ -154,8 +154,8 @@ def group_runs(runs: Sequence[Evaluated]) -> list[ModelRuns]:
     """
     groups: dict[str, tuple[dict, dict[int, Evaluated]]] = {}
     for run in runs:
-        config = run.directory.read_config()
-        settings = {key: value for key, value in config.items() if key not in NOT_IN_HASH and key != "seed"}
+        settings = result_settings(run.directory.read_config())
+        settings.pop("seed", None)
         _, by_seed = groups.setdefault(json.dumps(settings, sort_keys=True), (settings, {}))
         twin = by_seed.setdefault(run.result["seed"], run)
         if twin is not run:

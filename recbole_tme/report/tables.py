@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from recbole_tme import tabular
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import protocol_lines, shown_name
 from recbole_tme.files import write_atomically
+from recbole_tme.runs import read_result
 
 METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -48,21 +48,6 @@ def read_results(paths: Iterable[Path]) -> list[dict]:
         for file in files:
             results.append(read_result(file))
     return results
-
-
-def read_result(file: Path) -> dict:
-    """One run's ``metrics.json``.
-
-    Raises:
-        UserError: the file is not one.
-    """
-    try:
-        result = json.loads(file.read_text())
-    except ValueError:
-        result = None
-    if not isinstance(result, dict) or not {"protocol", "test", "slices"} <= set(result):
-        raise UserError(f"{file} is not the metrics.json of a run; name one, or a run directory")
-    return result
 
 
 def markdown(results: Sequence[dict]) -> str:
