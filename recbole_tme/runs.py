@@ -32,6 +32,7 @@ from pathlib import Path
 
 import yaml
 
+from recbole_tme.config import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.files import write_atomically, writing
 from recbole_tme.yamlfile import read_settings
@@ -153,10 +154,10 @@ class RunDirectory:
 
 
 def read_result(file: Path) -> dict:
-    """One run's ``metrics.json``.
+    """One run's ``metrics.json``, in its run directory or copied from there.
 
     Raises:
-        UserError: the file is not one.
+        UserError: the file is not one, or it is in a run directory whose configuration cannot be read.
     """
     try:
         result = json.loads(file.read_text())
@@ -164,6 +165,9 @@ def read_result(file: Path) -> dict:
         result = None
     if not isinstance(result, dict) or not {"model", "seed", "protocol", "test", "slices"} <= set(result):
         raise UserError(f"{file} is not the metrics.json of a run; name one, or a run directory")
+    config = file.with_name("config.yaml")
+    if "settings" not in result and config.is_file():
+        result["settings"] = result_settings(read_settings(config).values)
     return result
 
 

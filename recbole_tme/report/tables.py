@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +11,10 @@ from pathlib import Path
 
 from recbole_tme import tabular
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.summary import protocol_lines, shown_name
-from recbole_tme.files import write_atomically
-from recbole_tme.runs import read_result
+from recbole_tme.evaluation.summary import distinct_names, protocol_lines, shown_name
+from recbole_tme.files import write_atomically, writing
+from recbole_tme.report.experiments import write_figures
+from recbole_tme.runs import finished_runs, read_result
 
 METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -21,15 +23,42 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", nargs="+", type=Path, help="run directories, metrics.json files or folders of them")
     parser.add_argument("--into", type=Path, help=f"replace the text between {BEGIN} and {END} in this file")
+    parser.add_argument("--collect", type=Path, help="copy each run's results, with its settings, into this folder")
+    parser.add_argument("--experiments", type=Path, help="write the figures into the experiment files of this folder, "
+                        "each into the file with the run's settings")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    text = markdown(read_results(args.results))
-    if args.into is None:
-        print(text)
-    else:
-        insert(args.into, text)
+    """Run ``recbole-tme table`` with parsed arguments.
+
+    Raises:
+        UserError: a path is missing or holds something else.
+    """
+    if args.collect is not None:
+        collect(args.results, args.collect)
+    results = read_results(args.results)
+    if args.experiments is not None:
+        write_figures(args.experiments, results)
+    if args.into is not None:
+        insert(args.into, markdown(results))
+    if args.into is args.collect is args.experiments is None:
+        print(markdown(results))
     return 0
+
+
+def collect(paths: Iterable[Path], folder: Path) -> None:
+    """Copy what tables are made of out of run directories, to ``<folder>/<data set>/<model>-s<seed>-<hash>.json``.
+
+    Raises:
+        UserError: a path holds no finished run, or the folder cannot be written.
+    """
+    for directory in finished_runs(paths):
+        result = read_result(directory.metrics_file)
+        name = directory.path.name.partition("-")[2]
+        file = folder / result["dataset"] / f"{result['model'].replace(':', '-')}-{name}.json"
+        with writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, f"{json.dumps(result, indent=1)}\n".encode())
 
 
 def read_results(paths: Iterable[Path]) -> list[dict]:
@@ -51,18 +80,28 @@ def read_results(paths: Iterable[Path]) -> list[dict]:
 
 
 def markdown(results: Sequence[dict]) -> str:
-    """One table per protocol fingerprint, a row per model: mean over seeds, with the standard deviation where there
-    are several. Results of different data, splits or selection rules never share a table."""
-    tables = defaultdict(lambda: defaultdict(list))
+    """One table per protocol fingerprint, a row per model and settings: mean over seeds, with the standard deviation
+    where there are several. Results of different data, splits or selection rules never share a table."""
+    tables = defaultdict(list)
     for result in results:
         protocol = result["protocol"]
-        tables[(protocol["dataset"], protocol["fingerprint"])][result["model"]].append(result)
-    return "\n\n".join(one_table(models) for _, models in sorted(tables.items())) + "\n"
+        tables[(protocol["dataset"], protocol["fingerprint"])].append(result)
+    return "\n\n".join(one_table(by_settings(part)) for _, part in sorted(tables.items())) + "\n"
+
+
+def by_settings(results: Iterable[dict]) -> dict[str, list[dict]]:
+    """Results that differ in nothing but their seed, by the name of their model and what sets it apart."""
+    groups = defaultdict(list)
+    for result in results:
+        settings = {key: value for key, value in result.get("settings", {}).items() if key != "seed"}
+        groups[result["model"], json.dumps(settings, sort_keys=True)].append(result)
+    names = distinct_names([model for model, _ in groups], [json.loads(settings) for _, settings in groups])
+    return dict(zip(names, groups.values()))
 
 
 def one_table(models: dict[str, list[dict]]) -> str:
     protocol = next(iter(models.values()))[0]["protocol"]
-    ordered = sorted(models, key=lambda model: -mean_of(models[model], METRICS[-1]))
+    ordered = sorted(models, key=lambda model: (-mean_of(models[model], METRICS[-1]), model))
     head = ["model", "seeds", *map(shown_name, METRICS), "repeated P@20", "new P@20", "epoch s"]
     rows = []
     for model in ordered:
