@@ -22,6 +22,20 @@ def clamp_window(low: int, high: int, n_negatives: int, n_candidates: int) -> tu
     return low, high
 
 
+def scale_window(low: int, high: int, share: float) -> tuple[int, int]:
+    """The ranks in a random subset of the catalogue that stand for the ranks ``low .. high - 1`` in all of it.
+
+    Args:
+        low, high: 0-based ranks, ``high`` exclusive.
+        share: the subset's share of the catalogue, in (0, 1].
+
+    Returns:
+        The scaled ``(low, high)``, one rank wide at least.
+    """
+    low = round(low * share)
+    return low, max(low + 1, round(high * share))
+
+
 def draw_from_window(ranked: Tensor, low: int, n_negatives: int) -> Tensor:
     """Draw items per session without replacement, uniformly over the ranks of a window.
 

@@ -17,6 +17,8 @@ METRIC_SYNONYMS = {"Recall": "Hit", "P": "Hit", "HR": "Hit", "MAP": "MRR"}
 UNIFORM_NEGATIVES = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
 # RecBole's models that stop, one of them without an exception, for another loss than cross entropy.
 CE_ONLY = ("CORE", "GRU4RecCPR", "SASRecCPR")
+# Losses of ours whose gradients are of single rows of the item table; RecBole's models have CE and BPR.
+ROW_LOSSES = ("sampled", "scalable")
 CLIP_ARGUMENTS = ("max_norm", "norm_type", "error_if_nonfinite", "foreach")
 
 
@@ -35,6 +37,7 @@ def resolve(settings: dict[str, Any], given: Mapping[str, Any], model_class: typ
         UserError: settings that contradict one another or the machine.
     """
     _resolve_metrics(settings)
+    _check_learner(settings)
     settings["train_neg_sample_args"] = _negatives(settings, given, model_class)
     if hasattr(model_class, "check_settings"):
         model_class.check_settings(settings)
@@ -91,10 +94,19 @@ def _resolve_metrics(settings: dict[str, Any]) -> None:
     settings["valid_metric"] = f"{name}@{k.strip()}"
 
 
+def _check_learner(settings: Mapping[str, Any]) -> None:
+    loss, learner = settings.get("loss_type"), settings["learner"]
+    if loss in ROW_LOSSES and learner != "adam":
+        raise UserError(
+            f"learner: {learner} cannot update single rows of the item table, which loss_type: {loss} is for; "
+            f"set learner: adam"
+        )
+
+
 def _negatives(settings: Mapping[str, Any], given: Mapping[str, Any], model_class: type) -> dict[str, Any] | None:
     """Negative sampling arguments: none for losses over the catalogue, one uniform negative for pairwise losses."""
     loss = settings.get("loss_type")
-    if loss is not None and loss not in ("CE", "BPR"):
+    if loss is not None and loss not in ("CE", "BPR") and "n_sampled" not in settings:
         raise UserError(f"loss_type: {loss} is no loss of RecBole's models; use CE or BPR")
     name = model_class.__name__
     trained = registry.innermost(model_class)

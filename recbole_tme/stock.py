@@ -53,7 +53,8 @@ def patch_configurator(module: ModuleType) -> None:
 
 
 def patch_trainer(module: ModuleType) -> None:
-    """In ``recbole.trainer.trainer``: checkpoints of plain data that know their items, and ``begin_epoch``.
+    """In ``recbole.trainer.trainer``: checkpoints of plain data that know their items, ``begin_epoch``, and an
+    optimizer for item tables with sparse gradients.
 
     RecBole pickles its configuration and the model class into a checkpoint, which torch >= 2.6 refuses to load, so that
     each default run dies in its final evaluation; and it keeps no item ids, so that a checkpoint loads silently onto
@@ -66,9 +67,17 @@ def patch_trainer(module: ModuleType) -> None:
         restore_optimizer,
         save_checkpoint,
     )
+    from recbole_tme.row_optim import RowAdam, row_tables
 
     trainer_class = module.Trainer
     fit, evaluate, train_epoch = trainer_class.fit, trainer_class.evaluate, trainer_class._train_epoch
+    build_optimizer = trainer_class._build_optimizer
+
+    @functools.wraps(build_optimizer)
+    def build_any_optimizer(self, **kwargs):
+        if not kwargs and self.learner.lower() == "adam" and row_tables(self.model):
+            return RowAdam(self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        return build_optimizer(self, **kwargs)
 
     @functools.wraps(train_epoch)
     def announced_train_epoch(self, train_data, epoch_idx, *args, **kwargs):
@@ -130,6 +139,7 @@ def patch_trainer(module: ModuleType) -> None:
         # The data set is not known before fit or evaluate.
         self.resumed_from = resume_file, checkpoint["items"]
 
+    trainer_class._build_optimizer = build_any_optimizer
     trainer_class._train_epoch = announced_train_epoch
     trainer_class.fit = checked_fit
     trainer_class.evaluate = checked_evaluate

@@ -22,6 +22,7 @@ from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.data.synthetic import toy
 from recbole_tme.evaluation.metrics import evaluate
 from recbole_tme.evaluation.ranks import rank_all
+from recbole_tme.row_optim import RowAdam
 
 # One more than this is prime and no model's layer size, which is how per-item parameters are told from others.
 N_ITEMS = 40
@@ -216,7 +217,7 @@ def check_learns_toy(bench: Workbench, max_epochs: int = 30) -> None:
     train, _, test = build_loaders(config, datasets)
     init_seed(0, True)
     model = config.model_class(config, datasets[0])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimizer = RowAdam(model.parameters(), lr=0.01)
     best = 0.0
     for _ in range(max_epochs):
         model.train()

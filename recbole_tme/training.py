@@ -19,6 +19,7 @@ from recbole_tme.errors import UserError
 from recbole_tme.files import writing
 from recbole_tme.models.base import named
 from recbole_tme.randomness import rng_state, set_rng_state
+from recbole_tme.row_optim import clippable
 
 if TYPE_CHECKING:
     from recbole_tme.runs import RunDirectory
@@ -130,7 +131,7 @@ class SessionTrainer(Trainer):
                 loss = sum(losses.values())
             loss.backward()
             if self.clip_grad_norm:
-                clip_grad_norm_(parameters, **self.clip_grad_norm)
+                clip_grad_norm_(clippable(parameters), **self.clip_grad_norm)
             self.optimizer.step()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value.detach()

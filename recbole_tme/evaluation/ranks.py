@@ -20,6 +20,8 @@ from recbole_tme.files import write_atomically
 # Scores compared at once. A chunk that stays in a core's cache is read three times at the price of one.
 CPU_CHUNK = 2**19
 GPU_CHUNK = 2**26
+# Scores that a model is asked for at once: 512 MB of float32, whatever the batch and the catalogue.
+SCORES_AT_ONCE = 2**27
 # (session, item) pairs scored at once for a model that can only score pairs.
 PAIRS_CHUNK = 2**16
 
@@ -158,6 +160,7 @@ def rank_all(model, loader, device, progress: bool = False) -> Ranks:
         ValueError: the model scores another number of items than the data set has.
     """
     score = _scorer(model, loader.dataset, device)
+    rows = max(1, SCORES_AT_ONCE // loader.dataset.item_num)
     indices, better, tied = [], [], []
     was_training = model.training
     model.eval()
@@ -165,10 +168,12 @@ def rank_all(model, loader, device, progress: bool = False) -> Ranks:
         batches = tqdm(loader.ranked_batches(), total=len(loader), desc="rank", disable=None if progress else True)
         for interaction, index in batches:
             interaction = interaction.to(device)
-            part = target_ranks(score(interaction), interaction[loader.iid_field])
             indices.append(index)
-            better.append(part[0])
-            tied.append(part[1])
+            for start in range(0, len(interaction), rows):
+                part = interaction[slice(start, start + rows)]
+                found = target_ranks(score(part), part[loader.iid_field])
+                better.append(found[0])
+                tied.append(found[1])
     finally:
         model.train(was_training)
     order = torch.cat(indices).numpy()

@@ -10,7 +10,9 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_tme.compat import has_fast_bfloat16
+from recbole_tme.errors import UserError
 from recbole_tme.losses import catalogue_cross_entropy
+from recbole_tme.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
 
 
 class Encoded(NamedTuple):
@@ -64,12 +66,27 @@ class SessionRecommender(SequentialRecommender):
     variable_length = True
     # How many best-scored items per session the auxiliary losses want to see.
     n_ranked = 0
+    # Items of the random subset of the catalogue that they are ranked in; None for the catalogue itself.
+    ranked_subset: int | None = None
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.embedding_size = config["embedding_size"]
         self.loss_precision = loss_precision(config["loss_precision"], config["device"])
-        self.item_embedding = nn.Embedding(self.n_items, self.embedding_size, padding_idx=0)
+        self.loss_type = config["loss_type"]
+        if self.loss_type != "full" and type(self).recommendation_loss is not SessionRecommender.recommendation_loss:
+            raise UserError(
+                f"loss_type: {self.loss_type} does not fit {type(self).__name__}, which has a loss of its own over the "
+                f"whole catalogue; set loss_type: full"
+            )
+        self.n_sampled = config["n_sampled"]
+        in_batch = config["in_batch_negatives"] and self.loss_type == "sampled"
+        share = target_share(dataset, self.ITEM_ID, self.n_items) if in_batch else None
+        # Made from the training data each time, so no part of the saved state.
+        self.register_buffer("target_share", share, persistent=False)
+        self.buckets = {key: config[key] for key in ("n_buckets", "bucket_sessions", "bucket_items")}
+        rows_only = self.loss_type != "full"
+        self.item_embedding = nn.Embedding(self.n_items, self.embedding_size, padding_idx=0, sparse=rows_only)
 
     def reset_parameters(self) -> None:
         """Draw every parameter from U(-1/sqrt(d), 1/sqrt(d)), the field's choice and part of the model."""
@@ -104,10 +121,22 @@ class SessionRecommender(SequentialRecommender):
 
         Returns:
             The mean loss, a scalar, and the ``n_ranked`` best-scored items of each session without its target,
-            ``[B, n_ranked]`` long.
+            ``[B, n_ranked]`` long; the best of a random subset where ``ranked_subset`` says so.
         """
-        table = self.item_embedding.weight
-        return catalogue_cross_entropy(encoded.session, table, target, self.n_ranked, precision=self.loss_precision)
+        session, table = encoded.session, self.item_embedding.weight
+        if self.loss_type == "full" and self.ranked_subset is None:
+            return catalogue_cross_entropy(session, table, target, self.n_ranked, precision=self.loss_precision)
+        if self.n_ranked:
+            ranked = rank_in_subset(session, table, target, self.ranked_subset, self.n_ranked)
+        else:
+            ranked = target.new_empty(len(target), 0)
+        if self.loss_type == "sampled":
+            loss = sampled_cross_entropy(session, table, target, self.n_sampled, self.target_share)
+        elif self.loss_type == "scalable":
+            loss = bucketed_cross_entropy(session, table, target, **self.buckets)
+        else:
+            loss, _ = catalogue_cross_entropy(session, table, target, precision=self.loss_precision)
+        return loss, ranked
 
     def score_catalogue(self, encoded: Encoded) -> Tensor:
         """Scores of all items, ``[B, N + 1]``; column 0 is padding."""
@@ -143,3 +172,11 @@ class SessionRecommender(SequentialRecommender):
     def _encode(self, interaction) -> Encoded:
         encoded = self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
         return encoded._replace(session_id=interaction[self.USER_ID])
+
+
+def target_share(dataset, item_field: str, n_items: int) -> Tensor:
+    """Share of each item among a data set's targets, ``[N + 1]``; zeros where the data set is but a catalogue."""
+    if not hasattr(dataset, "inter_feat"):
+        return torch.zeros(n_items)
+    counts = torch.bincount(dataset.inter_feat[item_field], minlength=n_items)
+    return counts / counts.sum()

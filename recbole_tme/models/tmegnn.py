@@ -6,12 +6,14 @@ from torch import Tensor, nn
 
 from recbole_tme.graphs import nodes_to_clicks, session_graph
 from recbole_tme.losses import triplet_margin
-from recbole_tme.miners import clamp_window, draw_from_window
+from recbole_tme.miners import clamp_window, draw_from_window, scale_window
 from recbole_tme.models.base import Encoded, SessionRecommender
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
 from recbole_tme.nn.readout import ReversedPositionReadout, masked_mean
 
 ANCHOR_HIDDEN_SIZE = 512
+# Where the loss does not score the catalogue, it is not scored for mining either.
+DEFAULT_SUBSET = 8192
 
 
 class TMEGNN(SessionRecommender):
@@ -41,11 +43,19 @@ class TMEGNN(SessionRecommender):
                 nn.Linear(ANCHOR_HIDDEN_SIZE, size),
                 nn.LeakyReLU(0.2),
             )
-            # Padding is no candidate and neither is the target.
-            self.rank_low, self.n_ranked = clamp_window(
-                config["rank_low"], config["rank_high"], self.n_negatives, self.n_items - 2
-            )
+            self._choose_window(config)
         self.reset_parameters()
+
+    def _choose_window(self, config) -> None:
+        """Where negatives are drawn from: ranks of the catalogue, or the ranks in a subset that stand for them."""
+        n_items, subset = self.n_items - 1, config["mining_subset"]
+        if subset is None and self.loss_type != "full":
+            subset = DEFAULT_SUBSET
+        self.ranked_subset = None if subset is None else min(subset, n_items)
+        n_scored = self.ranked_subset or n_items
+        low, high = scale_window(config["rank_low"], config["rank_high"], n_scored / n_items)
+        # Padding is no candidate and neither is the target.
+        self.rank_low, self.n_ranked = clamp_window(low, high, self.n_negatives, n_scored - 1)
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
         graph = session_graph(item_seq)
