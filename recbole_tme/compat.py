@@ -125,8 +125,8 @@ def patch_dataset(module: ModuleType) -> None:
 
 
 @contextmanager
-def tensorboard_in(path: Path | str):
-    """Let trainers that are constructed inside write TensorBoard files into ``path``.
+def tensorboard_in(path: Path | str | None):
+    """Let trainers that are constructed inside write TensorBoard files into ``path``, or none where it is None.
 
     RecBole's trainer always writes to ``./log_tensorboard``, whatever the configuration says.
     """
@@ -134,7 +134,7 @@ def tensorboard_in(path: Path | str):
     from torch.utils.tensorboard import SummaryWriter
 
     original = trainer.get_tensorboard
-    trainer.get_tensorboard = lambda logger: SummaryWriter(str(path))
+    trainer.get_tensorboard = lambda logger: None if path is None else SummaryWriter(str(path))
     try:
         yield
     finally:

@@ -41,11 +41,13 @@ def resolve(settings: dict[str, Any], given: Mapping[str, Any], model_class: typ
     settings["train_neg_sample_args"] = _negatives(settings, given, model_class)
     if hasattr(model_class, "check_settings"):
         model_class.check_settings(settings)
+    device = choose_device(settings["device"], settings["gpu_id"], settings["use_gpu"])
+    _check_processes(settings, device)
     return {
         "train_neg_sample_args": settings["train_neg_sample_args"],
         "clip_grad_norm": _clip_arguments(settings["clip_grad_norm"]),
         "gpu_id": "" if settings["gpu_id"] is None else settings["gpu_id"],
-        "device": choose_device(settings["device"], settings["gpu_id"], settings["use_gpu"]),
+        "device": device,
     }
 
 
@@ -74,6 +76,20 @@ def choose_device(device: str, gpu_id: str | None, use_gpu: bool) -> torch.devic
         there = f"torch sees {count}" if count else "torch sees no GPU here"
         raise UserError(f"{asked} asks for a GPU that does not exist ({there}); set device: auto or cpu")
     return torch.device("cpu") if refused or not count else torch.device("cuda", number)
+
+
+def _check_processes(settings: Mapping[str, Any], device: torch.device) -> None:
+    """Refuse more processes than there are GPUs or instances in a batch."""
+    n = settings["nproc"]
+    if n == 1:
+        return
+    if n > settings["train_batch_size"]:
+        raise UserError(
+            f"nproc: {n} processes cannot share batches of train_batch_size: {settings['train_batch_size']}"
+        )
+    if device.type == "cuda" and (settings["gpu_id"] or n > torch.cuda.device_count()):
+        there = f"gpu_id: {settings['gpu_id']}" if settings["gpu_id"] else f"torch sees {torch.cuda.device_count()}"
+        raise UserError(f"nproc: {n} processes need a GPU each ({there}); set device: cpu or another nproc")
 
 
 def _resolve_metrics(settings: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from recbole_tme import distributed
 from recbole_tme.checkpoint import load_checkpoint, restore_model, restore_optimizer, save_checkpoint
 from recbole_tme.compat import tensorboard_in
 from recbole_tme.errors import UserError
@@ -31,6 +32,8 @@ CHECK_EVERY = 50
 class SessionTrainer(Trainer):
     """Trains any RecBole sequential model on session loaders.
 
+    In a multi-process run (:mod:`recbole_tme.distributed`) every process has a trainer, and the main one's writes.
+
     Args:
         config: the resolved configuration.
         model: the model, on its device.
@@ -41,7 +44,7 @@ class SessionTrainer(Trainer):
     """
 
     def __init__(self, config, model, run: RunDirectory, items: list[str], evaluate: Callable, phase: str = "select"):
-        with tensorboard_in(run.tensorboard_dir):
+        with tensorboard_in(run.tensorboard_dir if distributed.is_main() else None):
             super().__init__(config, model)
         self.run = run
         self.items = items
@@ -99,14 +102,15 @@ class SessionTrainer(Trainer):
                 self._keep_weights(epoch)
             self.finished = self.finished or epoch + 1 == self.epochs
             self.history.append(row)
-            self._report(row, verbose)
+            if distributed.is_main():
+                self._report(row, verbose)
             if saved:
-                self.run.write_history(self.history)
                 self.save(epoch, train_data)
             if callback_fn is not None:
                 callback_fn(epoch, score)
         self.model.load_state_dict(self.best_state)
-        self.tensorboard.close()
+        if distributed.is_main():
+            self.tensorboard.close()
         return self.best_valid_score, self.best_valid_result
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False) -> dict[str, float]:
@@ -126,18 +130,25 @@ class SessionTrainer(Trainer):
         )
         for step, interaction in enumerate(batches, start=1):
             self.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                losses = loss_func(interaction.to(self.device))
-                loss = sum(losses.values())
-            loss.backward()
+            losses = self._backward(loss_func, interaction) if len(interaction) else {}
+            share = distributed.average_gradients(self.model, len(interaction))
             if self.clip_grad_norm:
                 clip_grad_norm_(clippable(parameters), **self.clip_grad_norm)
             self.optimizer.step()
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + value.detach()
+                totals[name] = totals.get(name, 0.0) + share * value.detach()
             if step % CHECK_EVERY == 0 or step == len(train_data):
                 check_finite(totals, epoch_idx, step)
-        return {f"loss_{name}": float(total) / len(train_data) for name, total in totals.items()}
+        distributed.broadcast_buffers(self.model)
+        totals = distributed.total_by_name(totals)
+        return {f"loss_{name}": total / len(train_data) for name, total in totals.items()}
+
+    def _backward(self, loss_func, interaction) -> dict[str, Tensor]:
+        with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+            losses = loss_func(interaction.to(self.device))
+            loss = sum(losses.values())
+        loss.backward()
+        return losses
 
     def _validate(self, epoch: int, valid_data, row: dict) -> float:
         started = time.perf_counter()
@@ -167,11 +178,15 @@ class SessionTrainer(Trainer):
             self.logger.info(shown)
 
     def save(self, epoch: int, train_data) -> None:
-        """Write the checkpoint ``--resume`` continues from, in one replace.
+        """Write the history and the checkpoint ``--resume`` continues from, in one replace each.
 
         Raises:
             UserError: the run directory cannot be written.
         """
+        rng, *rng_of_others = distributed.gather(rng_state())
+        if not distributed.is_main():
+            return
+        self.run.write_history(self.history)
         payload = {
             "model": self.config.registered_name,
             "items": self.items,
@@ -187,7 +202,8 @@ class SessionTrainer(Trainer):
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "loader": train_data.state_dict(),
-            "rng": rng_state(),
+            "rng": rng,
+            "rng_of_other_processes": rng_of_others,
             "history": self.history,
         }
         path = self.run.checkpoint_file(self.phase)
@@ -211,7 +227,7 @@ class SessionTrainer(Trainer):
         self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
         self.cur_step, self.finished = state["cur_step"], state["finished"]
         self.history = state["history"]
-        set_rng_state(state["rng"])
+        set_rng_state([state["rng"], *state.get("rng_of_other_processes", [])][distributed.rank()])
 
 
 def named_losses(model) -> Callable:

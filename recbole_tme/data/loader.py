@@ -14,6 +14,7 @@ from recbole.sampler import RepeatableSampler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from recbole_tme import distributed
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.errors import UserError
 
@@ -34,7 +35,10 @@ class _SessionLoader(AbstractDataLoader):
                 f"from memory in less than the time of handing it over); set worker: 0"
             )
         if config["single_spec"] is False:
-            raise UserError("nproc: session loaders feed one training process; set nproc: 1")
+            raise UserError(
+                "nproc: RecBole's launcher does not share session batches among its processes; run recbole-tme with "
+                "--nproc, or set nproc: 1"
+            )
         self.shuffle = shuffle
         self.config = config
         self._dataset = dataset
@@ -58,6 +62,9 @@ class _SessionLoader(AbstractDataLoader):
 
 class SessionTrainLoader(TrainDataLoader, _SessionLoader):
     """Training batches in a new order each epoch, every instance exactly once.
+
+    In a multi-process run each process has its share of every batch: the same steps, and the same order for one seed.
+    A share of the last batch may be empty.
 
     The instances are permuted by the loader's own generator (seeded by ``seed``), cut into windows of
     ``length_bucket`` batches, sorted by prefix length inside each window so that a batch carries little padding, and
@@ -86,7 +93,8 @@ class SessionTrainLoader(TrainDataLoader, _SessionLoader):
         self._done, self._skip = self._skip, 0
         for rows in self._epoch()[self._done :]:
             self._done += 1
-            yield self.collate_fn(rows)
+            rows = rows[distributed.rank() :: distributed.size()]
+            yield self.collate_fn(rows) if len(rows) else self._dataset[rows]
         self._epoch_start = self.generator.get_state()
         self._done = 0
 
@@ -153,11 +161,11 @@ class SessionEvalLoader(FullSortEvalDataLoader, _SessionLoader):
         """Batches of similar prefix lengths, longest first, each with its instances' positions in the data set.
 
         Yields:
-            ``(interaction, index)``, ``index`` int64 ``[B]``; every instance once.
+            ``(interaction, index)``, ``index`` int64 ``[B]``; every instance once, over all processes of a run.
         """
         length = self._dataset.inter_feat.prefix_length
         longest_first = torch.from_numpy(np.argsort(-length.numpy(), kind="stable"))
-        for index in longest_first.split(self.step):
+        for index in longest_first.split(self.step)[distributed.rank() :: distributed.size()]:
             yield self.transform(self._dataset, self._dataset[index]), index
 
 

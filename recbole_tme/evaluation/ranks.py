@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 from tqdm import tqdm
 
+from recbole_tme import distributed
 from recbole_tme.errors import UserError
 from recbole_tme.files import write_atomically
 
@@ -146,6 +148,8 @@ def target_ranks(scores: Tensor, target: Tensor, chunk: int | None = None) -> tu
 def rank_all(model, loader, device, progress: bool = False) -> Ranks:
     """Rank the target of every instance of a loader, over the whole catalogue, seen items included.
 
+    In a multi-process run each process ranks its batches, and every process gets the ranks of all.
+
     Args:
         model: any RecBole sequential model; left in the mode (training or evaluation) it came in.
         loader: a ``SessionEvalLoader``, or another with its ``ranked_batches()``, ``dataset`` and ``iid_field``.
@@ -165,7 +169,8 @@ def rank_all(model, loader, device, progress: bool = False) -> Ranks:
     was_training = model.training
     model.eval()
     try:
-        batches = tqdm(loader.ranked_batches(), total=len(loader), desc="rank", disable=None if progress else True)
+        n_batches = math.ceil(len(loader) / distributed.size())
+        batches = tqdm(loader.ranked_batches(), total=n_batches, desc="rank", disable=None if progress else True)
         for interaction, index in batches:
             interaction = interaction.to(device)
             indices.append(index)
@@ -176,14 +181,17 @@ def rank_all(model, loader, device, progress: bool = False) -> Ranks:
                 tied.append(found[1])
     finally:
         model.train(was_training)
-    order = torch.cat(indices).numpy()
-    return Ranks(better=_in_order(better, order), tied=_in_order(tied, order), **loader.dataset.instance_arrays())
+    about = loader.dataset.instance_arrays()
+    n = len(about["target"])
+    return Ranks(better=_in_order(better, indices, n), tied=_in_order(tied, indices, n), **about)
 
 
-def _in_order(parts: list[Tensor], order: np.ndarray) -> np.ndarray:
-    values = np.empty(len(order), dtype=np.int32)
-    values[order] = torch.cat(parts).cpu().numpy()
-    return values
+def _in_order(parts: list[Tensor], indices: list[Tensor], n: int) -> np.ndarray:
+    """The processes' values by position, int32 ``[n]``; a process may have none."""
+    values = torch.zeros(n, dtype=torch.int32)
+    if parts:
+        values[torch.cat(indices)] = torch.cat(parts).cpu()
+    return distributed.total(values).numpy()
 
 
 def _scorer(model, dataset, device) -> Callable[[Interaction], Tensor]:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import torch
 import torch.utils.deterministic
+from recbole.utils import init_seed
 from safetensors.torch import save as to_safetensors
 
+from recbole_tme import distributed
 from recbole_tme.config import SessionConfig
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
@@ -22,6 +24,7 @@ from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, 
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.evaluation.summary import protocol_differences, result_report
 from recbole_tme.experiment.loading import build_model
+from recbole_tme.experiment.parallel import in_processes
 from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
 from recbole_tme.files import write_atomically, writing
 from recbole_tme.runs import RunDirectory
@@ -47,23 +50,29 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
         )
     if resume is not None and resume.finished:
         return resume
+    if config["nproc"] > 1 and distributed.size() == 1:
+        if on_epoch is not None:
+            raise UserError(f"nproc: {config['nproc']} processes cannot report their epochs; set nproc: 1")
+        return in_processes(run, config, resume)
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     data = load_data(config)
     check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
     protocol = describe_protocol(config, data)
     if resume is None:
-        directory = start(config, data, protocol)
+        directory = distributed.from_main(start(config, data, protocol) if distributed.is_main() else None)
     else:
         directory = resume
         check_same_data(directory, protocol)
-        directory.write_config(config.plain())
+        if distributed.is_main():
+            directory.write_config(config.plain())
     with logging_to(directory.log_file), deterministic(config["reproducibility"]):
         logger.info("run directory: %s", directory.path)
         metrics = train_and_test(config, data, directory, resume is not None, on_epoch)
         metrics["protocol"] = protocol
-        directory.write_metrics(metrics)
         logger.info(result_report(metrics))
+        if distributed.is_main():
+            directory.write_metrics(metrics)
     return directory
 
 
@@ -124,10 +133,8 @@ def train_and_test(
             trained.resume(loaders[0])
         trained.fit(loaders[0], show_progress=config["show_progress"])
     ranks = rank_targets(trained.model, loaders[2], config)
-    with writing(directory.ranks_file):
-        ranks.save(directory.ranks_file)
-    weights = {name: value.contiguous() for name, value in trained.model.state_dict().items()}
-    write_atomically(directory.model_file, to_safetensors(weights))
+    if distributed.is_main():
+        write_outcome(directory, ranks, trained.model)
     return {
         "model": config.registered_name,
         "dataset": config["dataset"],
@@ -143,9 +150,20 @@ def train_and_test(
     }
 
 
+def write_outcome(directory: RunDirectory, ranks: Ranks, model: torch.nn.Module) -> None:
+    """Write the test ranks and the weights they come from."""
+    with writing(directory.ranks_file):
+        ranks.save(directory.ranks_file)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    write_atomically(directory.model_file, to_safetensors(weights))
+
+
 def prepare_phase(config: SessionConfig, data: SessionData, directory: RunDirectory, phase: str):
     """A freshly seeded model and its trainer and loaders; the same seed makes the same model."""
     model, loaders = build_model(config, data)
+    if not distributed.is_main():
+        # The same model everywhere, but noise of each process's own.
+        init_seed((config["seed"] + distributed.rank()) % 2**32, config["reproducibility"])
 
     def evaluate_model(model, loader) -> dict[str, float]:
         return evaluate(rank_targets(model, loader, config), config["topk"], config["metrics"])
@@ -190,7 +208,10 @@ def deterministic(wanted: bool):
 
 @contextmanager
 def logging_to(path: Path):
-    """Send log lines to standard error and to a file while a run lasts."""
+    """Send log lines to standard error and to a file while a run lasts; those of the main process."""
+    if not distributed.is_main():
+        yield
+        return
     with writing(path):
         to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
