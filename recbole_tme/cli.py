@@ -13,7 +13,7 @@ COMMANDS = ("run", "prepare", "audit", "table", "significance", "diagnose", "lis
 # How long and where a run goes on may change; what it computes may not.
 CHANGEABLE_ON_RESUME = {
     *("epochs", "stopping_step", "show_progress", "data_path"),
-    *("device", "gpu_id", "use_gpu", "threads"),
+    *("device", "gpu_id", "use_gpu", "threads", "data_cache"),
 }
 
 RUN_USAGE = """\

@@ -30,7 +30,7 @@ DEFAULT_DATASET = "ml100k-sessions"
 # Where a run happens and what it prints; everything else may change its results.
 NOT_IN_HASH = {
     *("data_path", "run_dir", "plugin", "show_progress", "metrics", "topk"),
-    *("device", "gpu_id", "use_gpu", "threads", "eval_batch_size"),
+    *("device", "gpu_id", "use_gpu", "threads", "eval_batch_size", "data_cache"),
 }
 
 

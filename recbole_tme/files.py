@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from recbole_tme.errors import UserError
 
@@ -28,11 +30,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: the directory is read-only or the disk is full.
     """
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of ``path`` once the block is done, and leaves no trace if it fails.
+
+    Raises:
+        UserError: the directory is read-only or the disk is full.
+    """
     with writing(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                yield file
             # mkstemp makes files private; results are made to be read by others.
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)

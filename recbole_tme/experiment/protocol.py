@@ -9,6 +9,7 @@ import numpy as np
 
 from recbole_tme.config import SessionConfig
 from recbole_tme.data.atomic import read_dataset
+from recbole_tme.data.cache import read_cached
 from recbole_tme.data.locate import locate
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.data.split import validation_cut
@@ -20,7 +21,8 @@ def load_data(config: SessionConfig) -> SessionData:
     Raises:
         UserError: the data set is not there, or a file of it is not well formed.
     """
-    data = read_dataset(locate(config["dataset"], config["data_path"]), config["dataset"])
+    read = read_cached if config["data_cache"] else read_dataset
+    data = read(locate(config["dataset"], config["data_path"]), config["dataset"])
     return data if data.valid is not None else validation_cut(data, config["valid_ratio"])
 
 

@@ -1,0 +1,126 @@
+"""A binary copy of a data set beside its atomic files, so that large ones need not be parsed each time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from recbole_tme.data.atomic import read_dataset
+from recbole_tme.data.catalogue import text_array
+from recbole_tme.data.sessions import SessionData, Sessions
+from recbole_tme.errors import UserError
+from recbole_tme.files import replacing
+
+# To be raised whenever the same files are read as something else, or written here in another form.
+CACHE_VERSION = 1
+# Smaller files are parsed in less time than is worth a second copy of them.
+LEAST_BYTES = 2**24
+
+_PARTS = ("train.inter", "valid.inter", "test.inter", "item")
+_SPLITS = ("train", "valid", "test")
+_ARRAYS = ("items", "offsets", "times", "is_target")
+
+logger = logging.getLogger()
+
+
+def read_cached(folder: Path, name: str) -> SessionData:
+    """:func:`~recbole_tme.data.atomic.read_dataset` by way of ``<name>.cache.npz`` in the same folder.
+
+    The copy belongs to the atomic files' content, by a checksum, so that it is never taken for other files', whatever
+    their dates. It is written whole or not at all, by as many processes at once as there are; where the folder cannot
+    be written to it is left out, and where it is damaged it is ignored with a warning. It holds plain arrays, no
+    pickles. Data sets of less than ``LEAST_BYTES`` get none.
+
+    Raises:
+        UserError: as ``read_dataset``.
+    """
+    folder = Path(folder)
+    files = [file for file in (folder / f"{name}.{part}" for part in _PARTS) if file.is_file()]
+    try:
+        if sum(file.stat().st_size for file in files) < LEAST_BYTES:
+            return read_dataset(folder, name)
+        key = content_key(files)
+    except OSError:
+        # It says what is wrong better than this could.
+        return read_dataset(folder, name)
+    cache = folder / f"{name}.cache.npz"
+    data = _load(cache, key, name)
+    if data is None:
+        data = read_dataset(folder, name)
+        _store(cache, key, data, files)
+    return data
+
+
+def content_key(files: list[Path]) -> str:
+    """A checksum of files' names and contents, and of this version's form, in hexadecimal digits."""
+    digest = hashlib.blake2b(str(CACHE_VERSION).encode(), digest_size=16)
+    for path in files:
+        digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode())
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _load(cache: Path, key: str, name: str) -> SessionData | None:
+    """The cached data set; None where there is none, or one of other files, or a damaged one."""
+    try:
+        # Every part of the archive has a checksum, which reading it verifies.
+        with np.load(cache, allow_pickle=False) as arrays:
+            if str(arrays["key"]) != key:
+                return None
+            splits = {split: _sessions(arrays, split) for split in _SPLITS}
+            titles = json.loads(arrays["titles"].tobytes())
+            return SessionData(name=name, tokens=_strings(arrays, "tokens"), titles=titles, **splits)
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        logger.warning("%s is damaged (%s); it is ignored and written anew", cache, error)
+        return None
+
+
+def _store(cache: Path, key: str, data: SessionData, files: list[Path]) -> None:
+    arrays = {"key": np.array(key), "titles": np.frombuffer(json.dumps(data.titles).encode(), np.uint8)}
+    arrays |= _text("tokens", data.tokens)
+    for split in _SPLITS:
+        sessions = getattr(data, split)
+        if sessions is not None:
+            arrays |= _text(f"{split}.ids", sessions.ids)
+            present = {name: getattr(sessions, name) for name in _ARRAYS}
+            arrays |= {f"{split}.{name}": array for name, array in present.items() if array is not None}
+    try:
+        # Files that changed while they were read may be neither what was summed up nor what is there now.
+        if content_key(files) == key:
+            with replacing(cache) as file:
+                np.savez(file, **arrays)
+    except (OSError, UserError) as error:
+        logger.debug("%s: not written (%s)", cache, error)
+
+
+def _sessions(arrays, split: str) -> Sessions | None:
+    if f"{split}.items" not in arrays:
+        return None
+    present = {name: arrays[f"{split}.{name}"] for name in _ARRAYS if f"{split}.{name}" in arrays}
+    return Sessions(ids=_strings(arrays, f"{split}.ids"), **present)
+
+
+def _text(name: str, strings: np.ndarray) -> dict[str, np.ndarray]:
+    """Strings as their UTF-8 bytes one after the other, and where each ends."""
+    array = pa.array(strings, pa.string())
+    _, ends, text = array.buffers()
+    return {
+        f"{name}.ends": np.frombuffer(ends, np.int32)[: len(array) + 1],
+        f"{name}.text": np.frombuffer(text or b"", np.uint8),
+    }
+
+
+def _strings(arrays, name: str) -> np.ndarray:
+    ends, text = arrays[f"{name}.ends"], arrays[f"{name}.text"]
+    return text_array(pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(text)))
