@@ -122,6 +122,7 @@ def _check_learner(settings: Mapping[str, Any]) -> None:
 def _negatives(settings: Mapping[str, Any], given: Mapping[str, Any], model_class: type) -> dict[str, Any] | None:
     """Negative sampling arguments: none for losses over the catalogue, one uniform negative for pairwise losses."""
     loss = settings.get("loss_type")
+    # Our models' property file names their losses, by which the value is checked already.
     if loss is not None and loss not in ("CE", "BPR") and "n_sampled" not in settings:
         raise UserError(f"loss_type: {loss} is no loss of RecBole's models; use CE or BPR")
     name = model_class.__name__

@@ -4,6 +4,7 @@ import pytest
 import torch
 from test_run import Stop, only_run, results, stop_after
 
+from recbole_tme import registry
 from recbole_tme.cli import main
 from recbole_tme.config import load_config
 from recbole_tme.data.dataset import SessionDataset
@@ -118,8 +119,10 @@ def test_what_does_not_fit_together_is_refused_in_one_line(arguments, words, cap
     assert all(word in line for word in words), line
 
 
-def test_a_model_with_a_loss_of_its_own_is_refused(tmp_path, capsys):
-    plugin = tmp_path / "mine.py"
+def test_a_model_with_a_loss_of_its_own_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "_plugins", {})
+    monkeypatch.setattr(registry, "_plugin_files", {})
+    plugin = tmp_path / "own_loss.py"
     plugin.write_text(
         "from recbole_tme.models.srgnn import SRGNN\n\n\n"
         "class OwnLoss(SRGNN):\n"

@@ -20,6 +20,8 @@ from recbole_tme.errors import UserError
 
 # Seconds that processes have to end by themselves once one has failed.
 GRACE = 10
+# Seconds that the process which writes has to end by itself once the parent is interrupted.
+LAST_WORDS = 2
 
 
 def in_processes(function: Callable, config: SessionConfig, *arguments: Any) -> Any:
@@ -53,7 +55,8 @@ def in_processes(function: Callable, config: SessionConfig, *arguments: Any) -> 
         except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
             raise _reason(errors, processes) or error from None
         finally:
-            # Interrupted: children of a terminal are too, others would train on.
+            # An interrupt reaches the children of a terminal too, and the one that writes may finish; others train on.
+            processes.processes[0].join(LAST_WORDS)
             for process in processes.processes:
                 process.kill()
                 process.join()

@@ -127,7 +127,7 @@ class SessionRecommender(SequentialRecommender):
         if self.loss_type == "full" and self.ranked_subset is None:
             return catalogue_cross_entropy(session, table, target, self.n_ranked, precision=self.loss_precision)
         if self.n_ranked:
-            ranked = rank_in_subset(session, table, target, self.ranked_subset, self.n_ranked)
+            ranked = rank_in_subset(session, table, target, self.ranked_subset or self.n_items - 1, self.n_ranked)
         else:
             ranked = target.new_empty(len(target), 0)
         if self.loss_type == "sampled":
