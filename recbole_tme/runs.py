@@ -24,6 +24,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -97,6 +98,10 @@ class RunDirectory:
     def checkpoint_file(self, phase: str) -> Path:
         """Where training phase ``phase`` keeps its state."""
         return self.path / f"checkpoint-{phase}.pt"
+
+    def remove(self) -> None:
+        """Delete the directory and all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def finished(self) -> bool:

@@ -118,6 +118,7 @@ def test_a_backbone_without_an_item_embedding_is_refused(backbone, capsys):
     assert main(["--model=ATSRec", f"--backbone={backbone}", "--dataset=toy", "--show_progress=False"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("error: backbone: ") and backbone in message and "no item_embedding" in message
+    assert not any(path.is_file() for path in Path("runs").rglob("*")), "nothing half written"
 
 
 # What is computed
@@ -282,6 +283,7 @@ def test_keys_are_the_backbones_and_its_own():
         (["--backbone=DANSeR", "--adv_attack=closed_form"], "adv_attack: closed_form needs"),
         (["--backbone=GCSAN", "--adv_attack=closed_form"], "which recbole:GCSAN does not train"),
         (["--backbone=GRU4Rec", "--loss_type=BPR", "--adv_attack=closed_form"], "adv_attack: closed_form needs"),
+        (["--backbone=SRGNN", "--loss_type=sampled"], "loss_type: sampled does not go with ATSRec"),
         (["--adv_attack=pgdd"], "adv_attack must be one of pgd, fgm, fgsm, free, closed_form"),
         (["--adv_epsilon=0"], "adv_epsilon must be float in (0, inf)"),
         (["--model=ATSRec+SASRec", "--backbone=TMEGNN"], "backbone: TMEGNN is not that of ATSRec+SASRec"),

@@ -115,7 +115,13 @@ def train_and_test(
     on_test = config["select_on"] == "test"
     if on_test:
         data = with_validation_in_train(data)
-    selected, loaders = prepare_phase(config, data, directory, "select")
+    try:
+        selected, loaders = prepare_phase(config, data, directory, "select")
+    except UserError:
+        # A model that cannot be built leaves no directory that looks like a run.
+        if distributed.is_main() and not resuming:
+            directory.remove()
+        raise
     train_loader, valid_loader, test_loader = loaders
     if resuming and directory.checkpoint_file("select").exists():
         selected.resume(train_loader)

@@ -78,8 +78,14 @@ class ATSRec(SequentialRecommender):
         """Refuse an attack that the backbone does not allow.
 
         Raises:
-            UserError: ``adv_attack: closed_form`` and scores or a loss of another form.
+            UserError: ``adv_attack: closed_form`` and scores or a loss of another form, or a loss that updates single
+                rows of the item table, all of which an attack moves.
         """
+        if issubclass(cls.backbone_class, SessionRecommender) and settings["loss_type"] != "full":
+            raise UserError(
+                f"loss_type: {settings['loss_type']} does not go with ATSRec, which moves the whole item table; "
+                f"set loss_type: full"
+            )
         if settings["adv_attack"] != "closed_form" or cls._is_plain_softmax(settings):
             return
         raise UserError(
