@@ -17,8 +17,15 @@ from recbole_tme.row_optim import RowAdam
 from recbole_tme.testing import Workbench, check_model
 
 SMALL = {
-    "SRGNN": {"embedding_size": 32},
-    "TMEGNN": {"embedding_size": 32, "dropout_prob": 0.0, "rank_low": 3, "rank_high": 20, "negatives": 4},
+    "SRGNN": {"loss_precision": "fp32", "embedding_size": 32},
+    "TMEGNN": {
+        "loss_precision": "fp32",
+        "embedding_size": 32,
+        "dropout_prob": 0.0,
+        "rank_low": 3,
+        "rank_high": 20,
+        "negatives": 4,
+    },
 }
 LOSSES = {
     "sampled": {"loss_type": "sampled", "n_sampled": 20},
