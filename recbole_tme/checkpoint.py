@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from recbole_tme.errors import UserError
 from recbole_tme.files import write_atomically
@@ -152,6 +154,21 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, payload: Mapping[str, An
         optimizer.load_state_dict(state)
     except ValueError as error:
         raise UserError(f"{path} does not fit the model's optimizer ({error}); use the run's settings") from error
+
+
+def read_weights(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """The weights in a ``.safetensors`` file by name.
+
+    Raises:
+        UserError: the file is missing, damaged or something else, or holds weights that are not finite.
+    """
+    try:
+        weights = load_file(path, device)
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} holds no readable weights ({reason}); train the model again") from error
+    check_weights(weights, path)
+    return weights
 
 
 def check_weights(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

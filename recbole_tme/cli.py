@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recbole_tme.errors import UserError
 
-COMMANDS = ("run", "prepare", "audit", "table", "significance", "diagnose", "list", "doctor")
+COMMANDS = ("run", "prepare", "audit", "table", "significance", "diagnose", "recommend", "bundle", "list", "doctor")
 # How long and where a run goes on may change; what it computes may not.
 CHANGEABLE_ON_RESUME = {
     *("epochs", "stopping_step", "show_progress", "data_path"),
@@ -61,6 +61,10 @@ def dispatch(argv: list[str]) -> int:
         from recbole_tme.report import significance as module
     elif command == "diagnose":
         from recbole_tme.experiment import diagnose as module
+    elif command == "recommend":
+        from recbole_tme.serving import recommend as module
+    elif command == "bundle":
+        from recbole_tme.serving import bundle as module
     else:
         from recbole_tme import listing as module
     module.add_arguments(parser, command) if command in ("list", "doctor") else module.add_arguments(parser)

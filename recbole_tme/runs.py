@@ -8,6 +8,7 @@
 ``checkpoint-*.pt``    everything ``--resume`` needs, as of a phase's last finished epoch
 ``model.safetensors``  weights of the selected epoch
 ``items.txt``          external item id per row of the embedding table, row 0 is padding
+``catalogue.json``     each item's clicks in training, and titles where there are any
 ``ranks.npz``          rank of every test instance
 ``environment.json``   versions and machine
 ``log.txt``            what was logged
@@ -54,6 +55,7 @@ class RunDirectory:
         self.history_file = self.path / "history.csv"
         self.model_file = self.path / "model.safetensors"
         self.items_file = self.path / "items.txt"
+        self.catalogue_file = self.path / "catalogue.json"
         self.ranks_file = self.path / "ranks.npz"
         self.metrics_file = self.path / "metrics.json"
         self.environment_file = self.path / "environment.json"

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole.utils import init_seed
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from recbole_tme.checkpoint import check_catalogue, check_weights, restore_model
+from recbole_tme.checkpoint import check_catalogue, read_weights, restore_model
 from recbole_tme.config import SessionConfig, load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, build_loaders
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import protocol_differences
-from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
+from recbole_tme.experiment.protocol import describe_protocol, load_data, trained_on
 from recbole_tme.runs import RunDirectory
 
 Loaders = tuple[SessionTrainLoader, SessionEvalLoader | None, SessionEvalLoader]
@@ -67,8 +65,7 @@ def load_run(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Lo
             f"{path} belongs to other data than data set {config['dataset']} now is ({', '.join(changed)} differ); "
             f"bring that data back or train again"
         )
-    if config["retrain"] or config["select_on"] == "test":
-        data = with_validation_in_train(data)
+    data = trained_on(config, data)
     model, loaders = build_model(config, data)
     weights = read_weights(directory.model_file, str(config["device"]))
     restore_model(model, {"state_dict": weights}, directory.model_file)
@@ -81,18 +78,3 @@ def build_model(config: SessionConfig, data: SessionData) -> tuple[nn.Module, Lo
     datasets = SessionDataset(config, data).build()
     loaders = build_loaders(config, datasets)
     return config.model_class(config, datasets[0]).to(config["device"]), loaders
-
-
-def read_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
-    """The weights in a ``.safetensors`` file by name.
-
-    Raises:
-        UserError: the file is missing, damaged or something else, or holds weights that are not finite.
-    """
-    try:
-        weights = load_file(path, device)
-    except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} holds no readable weights ({reason}); train the model again") from error
-    check_weights(weights, path)
-    return weights

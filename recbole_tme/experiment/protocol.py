@@ -31,6 +31,11 @@ def with_validation_in_train(data: SessionData) -> SessionData:
     return replace(data, train=concatenate(data.train, data.valid))
 
 
+def trained_on(config: SessionConfig, data: SessionData) -> SessionData:
+    """The data set with what a run's final model is trained on as its ``train``."""
+    return with_validation_in_train(data) if config["retrain"] or config["select_on"] == "test" else data
+
+
 def concatenate(first: Sessions, second: Sessions) -> Sessions:
     """The sessions of ``first`` followed by those of ``second``."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.utils.deterministic
 from recbole.utils import init_seed
@@ -25,8 +26,9 @@ from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.evaluation.summary import protocol_differences, result_report
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.parallel import in_processes
-from recbole_tme.experiment.protocol import describe_protocol, load_data, with_validation_in_train
+from recbole_tme.experiment.protocol import describe_protocol, load_data, trained_on, with_validation_in_train
 from recbole_tme.files import write_atomically, writing
+from recbole_tme.itemlist import ItemList
 from recbole_tme.runs import RunDirectory
 from recbole_tme.training import SessionTrainer
 
@@ -38,7 +40,8 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
 
     Args:
         config: the resolved configuration.
-        resume: a run directory to continue instead of starting a new one; a finished one is returned as it is.
+        resume: a run directory to continue instead of starting a new one; a finished one only gets the item list that
+            recommending needs, where it has none.
         on_epoch: called as ``on_epoch(epoch, valid_score)`` after each epoch of the selection phase.
 
     Raises:
@@ -49,6 +52,10 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
             "retrain: True needs select_on: valid (with select_on: test the model already sees all of train)"
         )
     if resume is not None and resume.finished:
+        if not resume.catalogue_file.is_file():
+            data = load_data(config)
+            check_same_data(resume, describe_protocol(config, data))
+            write_catalogue(resume, config, data)
         return resume
     if config["nproc"] > 1 and distributed.size() == 1:
         if on_epoch is not None:
@@ -83,10 +90,17 @@ def start(config: SessionConfig, data: SessionData, protocol: dict) -> RunDirect
     )
     directory.write_config(config.plain())
     directory.write_items(data.tokens)
+    write_catalogue(directory, config, data)
     directory.write_environment(
         {"device": str(config["device"]), "threads": torch.get_num_threads(), "protocol": protocol}
     )
     return directory
+
+
+def write_catalogue(directory: RunDirectory, config: SessionConfig, data: SessionData) -> None:
+    """Write what recommending needs to know of the items, so that it needs no data set."""
+    clicks = np.bincount(trained_on(config, data).train.items, minlength=len(data.tokens))[1:]
+    ItemList([str(token) for token in data.tokens[1:]], clicks, data.titles).write(directory.catalogue_file)
 
 
 def check_same_data(directory: RunDirectory, protocol: dict) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -15,6 +14,7 @@ from recbole_tme import registry
 from recbole_tme.adversarial import add_gradients, fgm, fgsm, free, output_attack, pgd, with_gradient
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender, named
+from recbole_tme.models.foundation import SequentialRecommender
 from recbole_tme.randomness import replaying, rng_state
 
 # RecBole's models whose loss is nothing but cross entropy of `forward` times the item table, padding included.

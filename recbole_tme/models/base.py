@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_tme.compat import has_fast_bfloat16
 from recbole_tme.errors import UserError
 from recbole_tme.losses import catalogue_cross_entropy
+from recbole_tme.models.foundation import InputType, SequentialRecommender
 from recbole_tme.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_tme.models.foundation import InputType, SequentialRecommender
 from recbole_tme.models.training_free.clicks import Clicks, train_clicks
 
 

@@ -1,0 +1,152 @@
+"""``recbole-tme bundle``: a trained model in one folder to hand on, of plain data with checksums.
+
+A bundle holds ``bundle.json`` (format and version, the model's name and settings, and size and SHA-256 of the other
+files and of itself), ``model.safetensors`` (the weights) and ``catalogue.json`` (item ids, their clicks in training and
+their titles). Nothing in it is pickled and loading it runs no code of it. One of our own models needs no RecBole to be
+loaded, only torch, numpy and safetensors (pandas too for a DataFrame, scipy for some of the training-free models);
+RecBole's own models need it, and a plugin's has to be loaded first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from recbole_tme.checkpoint import read_weights
+from recbole_tme.errors import UserError
+from recbole_tme.files import writing
+from recbole_tme.itemlist import ItemList
+from recbole_tme.serving.saved import SavedModel, build_model
+
+FORMAT = "recbole_tme bundle"
+VERSION = 1
+MANIFEST, WEIGHTS, ITEMS = "bundle.json", "model.safetensors", "catalogue.json"
+BLOCK = 2**20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``recbole-tme bundle``."""
+    parser.description = (
+        "Pack the model of a finished run into a folder of its own, with its items and checksums, to recommend with "
+        "elsewhere: without the data set and, for this package's own models, without RecBole."
+    )
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``recbole-tme bundle`` with parsed arguments.
+
+    Raises:
+        UserError: as :func:`write_bundle`.
+    """
+    write_bundle(args.run, args.out)
+    size = sum(file.stat().st_size for file in args.out.iterdir())
+    print(f"{args.out}: {size / 1e6:.1f} MB; recbole-tme recommend {args.out} uses it")
+    return 0
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder says that it is a bundle."""
+    return (path / MANIFEST).is_file()
+
+
+def write_bundle(run: Path | str, out: Path | str) -> None:
+    """Write the bundle of a finished run, whole or not at all.
+
+    Raises:
+        UserError: ``out`` exists or cannot be written, or the run cannot be loaded without its data set.
+    """
+    from recbole_tme.serving.from_run import read_run
+
+    out = Path(out)
+    if out.exists():
+        raise UserError(f"{out} exists already; name another folder for --out")
+    saved = read_run(Path(run))
+    # What cannot be loaded is not to be handed on.
+    build_model(saved, torch.device("cpu"))
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        try:
+            shutil.copyfile(saved.weights_file, partial / WEIGHTS)
+            saved.items.write(partial / ITEMS)
+            manifest = {
+                "format": FORMAT,
+                "version": VERSION,
+                "model": saved.name,
+                "settings": dict(saved.settings),
+                "files": {name: fingerprint(partial / name) for name in (WEIGHTS, ITEMS)},
+            }
+            manifest["sha256"] = digest(manifest)
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+            partial.chmod(0o755)
+            partial.rename(out)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def read_bundle(path: Path) -> SavedModel:
+    """The model in a bundle.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another format or version; names it.
+    """
+    manifest = read_manifest(path / MANIFEST)
+    for name in (WEIGHTS, ITEMS):
+        file = path / name
+        if not file.is_file():
+            raise UserError(f"{file} is missing; copy the whole bundle again")
+        if fingerprint(file) != manifest["files"].get(name):
+            raise UserError(f"{file} is damaged: its checksum is not the one in {MANIFEST}; copy the bundle again")
+    return SavedModel(
+        name=manifest["model"],
+        settings=manifest["settings"],
+        items=ItemList.read(path / ITEMS),
+        weights=read_weights(path / WEIGHTS),
+        weights_file=path / WEIGHTS,
+    )
+
+
+def read_manifest(file: Path) -> dict:
+    """The content of a ``bundle.json``.
+
+    Raises:
+        UserError: it is damaged, or of another format or version.
+    """
+    try:
+        manifest = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error}); copy the bundle again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{file} is no bundle of this program; recbole-tme bundle RUN --out=DIR makes one")
+    if manifest.get("version") != VERSION:
+        raise UserError(
+            f"{file} has bundle version {manifest.get('version')!r}, this program reads {VERSION}; "
+            f"install the version that made it or make the bundle anew"
+        )
+    if manifest.pop("sha256", None) != digest(manifest):
+        raise UserError(f"{file} is damaged: its checksum is not its own; copy the bundle again")
+    return manifest
+
+
+def digest(content: Mapping) -> str:
+    """SHA-256 of plain data, however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint(file: Path) -> dict:
+    """Size and SHA-256 of a file."""
+    hashed = hashlib.sha256()
+    with open(file, "rb") as content:
+        while block := content.read(BLOCK):
+            hashed.update(block)
+    return {"bytes": file.stat().st_size, "sha256": hashed.hexdigest()}

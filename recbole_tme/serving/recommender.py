@@ -1,0 +1,265 @@
+"""Recommendations for sessions given in external item ids, by a trained model."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from recbole_tme.errors import UserError
+from recbole_tme.models.foundation import Interaction
+from recbole_tme.serving.bundle import is_bundle, read_bundle
+from recbole_tme.serving.saved import SavedModel, build_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+# Scores that are held at a time, which bounds the memory whatever the catalogue: 64 MB of float32.
+SCORES_AT_ONCE = 2**24
+LARGEST_BATCH = 1024
+
+
+class Recommendation(NamedTuple):
+    """What one session gets.
+
+    Attributes:
+        items: external item ids, the best first.
+        scores: their scores, ``[n]``: the model's, or clicks in training where it could not be asked.
+        source: "model", or "popularity" for a session without a click on a known item.
+        unknown: the session's clicks on items that the model does not know, which were skipped.
+    """
+
+    items: list[str]
+    scores: np.ndarray
+    source: str
+    unknown: list[str]
+
+
+class Recommender:
+    """A trained model that is asked in external item ids; made by :meth:`load`.
+
+    It can be used by several threads at a time, and gives equal answers to equal questions: of equal scores the item
+    that came first in the training data is the better one.
+
+    Args:
+        saved: the trained model.
+        device: where it computes.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        items: external item ids, ``[N]``.
+        titles: readable name per external item id, where the data set has any.
+        batch_size: sessions that are scored at a time.
+    """
+
+    def __init__(self, saved: SavedModel, device: torch.device):
+        self.model = build_model(saved, device)
+        self.items = saved.items.ids
+        self.titles = saved.items.titles
+        self.batch_size = max(1, min(LARGEST_BATCH, SCORES_AT_ONCE // (len(self.items) + 1)))
+        self._device = device
+        self._number = {item: number for number, item in enumerate(self.items, start=1)}
+        self._clicks = saved.items.clicks
+        self._by_popularity = np.argsort(-self._clicks, kind="stable")
+        self._max_clicks = saved.settings["MAX_ITEM_LIST_LENGTH"]
+        self._fixed_width = saved.settings["padding"] == "max"
+        # RecBole's models, and anyone's, may keep things in attributes during a forward pass.
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "cpu") -> Recommender:
+        """A recommender of a finished run, or of a bundle; neither needs the data set.
+
+        Args:
+            path: the run directory or the bundle.
+            device: "cpu" or "cuda".
+
+        Raises:
+            UserError: there is no finished run and no bundle, the model is not to be had here or needs its data set, a
+                file is missing, damaged or does not fit, or there is no such device.
+        """
+        path = Path(path)
+        where = checked_device(device)
+        if is_bundle(path):
+            return cls(read_bundle(path), where)
+        # A run's configuration is RecBole's, and a bundle does not need it.
+        from recbole_tme.serving.from_run import read_run
+
+        return cls(read_run(path), where)
+
+    def recommend(self, sessions: Iterable[Iterable], k: int = 20, exclude_seen: bool = False) -> pd.DataFrame:
+        """The ``k`` best items for each session.
+
+        Clicks on unknown items are skipped; of the others the most recent ``MAX_ITEM_LIST_LENGTH`` count. A session
+        that has none gets the items with most clicks in training. Both are logged as one warning, and
+        :meth:`answers` says it for each session.
+
+        Args:
+            sessions: external item ids in click order.
+            k: how many items.
+            exclude_seen: leave out the items of the session; there may be fewer than ``k`` then.
+
+        Returns:
+            A row per recommendation: ``session`` (its place in ``sessions``), ``rank`` (from 1), ``item`` (external
+            id), ``score`` (the model's, or clicks in training) and ``source`` ("model" or "popularity").
+
+        Raises:
+            UserError: ``k`` is impossible, a session is no list, or the model's scores hold NaN.
+        """
+        import pandas as pd
+
+        answers, skipped = list(self.answers(sessions, k, exclude_seen)), Skipped()
+        for answer in answers:
+            skipped.add(answer)
+        if skipped:
+            logger.warning("%s", skipped)
+        sizes = [len(answer.items) for answer in answers]
+        return pd.DataFrame(
+            {
+                "session": np.repeat(np.arange(len(answers)), sizes),
+                "rank": np.concatenate([np.arange(0), *(np.arange(1, size + 1) for size in sizes)]),
+                "item": pd.Series([item for answer in answers for item in answer.items], dtype=object),
+                "score": np.concatenate([np.zeros(0), *(answer.scores for answer in answers)]),
+                "source": pd.Series(np.repeat([answer.source for answer in answers], sizes), dtype=object),
+            }
+        )
+
+    def answers(
+        self, sessions: Iterable[Iterable], k: int = 20, exclude_seen: bool = False
+    ) -> Iterator[Recommendation]:
+        """The same as :meth:`recommend`, one :class:`Recommendation` per session; takes ``batch_size`` sessions at a
+        time, so that they may be a stream.
+
+        Raises:
+            UserError: as :meth:`recommend`.
+        """
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= len(self.items):
+            raise UserError(
+                f"k: must be a whole number from 1 to {len(self.items)}, the number of items the model knows, not {k!r}"
+            )
+        if isinstance(sessions, str):
+            raise UserError(f"sessions: must be a list of lists of item ids, not the text {sessions!r}")
+        return self._answers(sessions, int(k), exclude_seen)
+
+    def _answers(self, sessions: Iterable[Iterable], k: int, exclude_seen: bool) -> Iterator[Recommendation]:
+        batch = []
+        for session in sessions:
+            batch.append(self._numbers(session))
+            if len(batch) == self.batch_size:
+                yield from self._answer_batch(batch, k, exclude_seen)
+                batch = []
+        yield from self._answer_batch(batch, k, exclude_seen)
+
+    def _numbers(self, session: Iterable) -> tuple[list[int], list[str]]:
+        """The model's numbers of a session's known items, and the names of the others."""
+        if isinstance(session, str):
+            raise UserError(f"sessions: each must be a list of item ids, not the text {session!r}")
+        names = [str(item) for item in session]
+        known = [self._number[name] for name in names if name in self._number]
+        return known, [name for name in names if name not in self._number]
+
+    def _answer_batch(
+        self, batch: Sequence[tuple[list[int], list[str]]], k: int, exclude_seen: bool
+    ) -> Iterator[Recommendation]:
+        asked = [known for known, _ in batch if known]
+        rows = iter(self._best(asked, k, exclude_seen) if asked else ())
+        for known, unknown in batch:
+            if known:
+                places, scores = next(rows)
+                source = "model"
+            else:
+                places = self._by_popularity[:k]
+                scores, source = self._clicks[places].astype(np.float64), "popularity"
+            yield Recommendation([self.items[place] for place in places], scores, source, unknown)
+
+    def _best(
+        self, sessions: Sequence[list[int]], k: int, exclude_seen: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Places in the catalogue and scores of each session's best items."""
+        scores = self._scores(sessions)
+        seen = [np.unique(session) - 1 if exclude_seen else np.arange(0) for session in sessions]
+        for row, places in zip(scores, seen):
+            row[places] = -np.inf
+        lowest = torch.from_numpy(scores).topk(k, dim=1).values[:, -1].numpy()
+        for row, places, least in zip(scores, seen, lowest):
+            better = np.flatnonzero(row > least)
+            equal = np.setdiff1d(np.flatnonzero(row == least), places, assume_unique=True)[: k - len(better)]
+            chosen = np.concatenate([better, equal])
+            # By score, then by number.
+            chosen = chosen[np.lexsort((chosen, -row[chosen]))]
+            yield chosen, row[chosen]
+
+    def _scores(self, sessions: Sequence[list[int]]) -> np.ndarray:
+        """Scores of the catalogue without padding, ``[B, N]``; the caller may change them."""
+        recent = [session[-self._max_clicks :] for session in sessions]
+        width = self._max_clicks if self._fixed_width else max(map(len, recent))
+        padded = np.zeros((len(recent), width), dtype=np.int64)
+        for row, session in zip(padded, recent):
+            row[: len(session)] = session
+        lengths = torch.tensor([len(session) for session in recent])
+        fields = {
+            self.model.ITEM_SEQ: torch.from_numpy(padded),
+            self.model.ITEM_SEQ_LEN: lengths,
+            # Whose session it is: nobody's of training.
+            self.model.USER_ID: torch.zeros_like(lengths),
+        }
+        fields = {name: value.to(self._device) for name, value in fields.items()}
+        with self._lock, torch.inference_mode():
+            # A copy, because a model may hand out what it keeps.
+            scores = (
+                self.model.full_sort_predict(Interaction(fields)).reshape(len(recent), -1)[:, 1:].cpu().numpy().copy()
+            )
+        if np.isnan(scores).any():
+            raise UserError("the model's scores hold NaN, so it cannot recommend; train it again")
+        return scores
+
+
+class Skipped:
+    """Counts what could not be used of some sessions; true where there is anything to say, its text says it."""
+
+    def __init__(self):
+        self.sessions = self.unknown = self.fallbacks = 0
+        self.example = ""
+
+    def add(self, answer: Recommendation) -> None:
+        """Count one session."""
+        self.sessions += 1
+        self.fallbacks += answer.source == "popularity"
+        if answer.unknown and not self.unknown:
+            self.example = answer.unknown[0]
+        self.unknown += len(answer.unknown)
+
+    def __bool__(self) -> bool:
+        return bool(self.unknown or self.fallbacks)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.unknown:
+            parts.append(
+                f"clicks skipped, the model does not know their items: {self.unknown} (first: {self.example!r})"
+            )
+        if self.fallbacks:
+            parts.append(
+                f"sessions without a click on a known item, given the most popular ones: "
+                f"{self.fallbacks} of {self.sessions}"
+            )
+        return "; ".join(parts)
+
+
+def checked_device(name: str) -> torch.device:
+    """A device by name.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "cpu" or (name == "cuda" and torch.cuda.is_available()):
+        return torch.device(name)
+    there = "cpu or cuda" if torch.cuda.is_available() else "cpu (there is no usable GPU here)"
+    raise UserError(f"device: must be {there}, not {name!r}")
