@@ -3,7 +3,7 @@
 A bundle holds ``bundle.json`` (format and version, the model's name and settings, and size and SHA-256 of the other
 files and of itself), ``model.safetensors`` (the weights) and ``catalogue.json`` (item ids, their clicks in training and
 their titles). Nothing in it is pickled and loading it runs no code of it. One of our own models needs no RecBole to be
-loaded, only torch, numpy and safetensors (pandas too for a DataFrame, scipy for some of the training-free models);
+loaded, only torch, numpy, safetensors and PyYAML (pandas too for a DataFrame, scipy for ``SR`` and ``LastItemKNN``);
 RecBole's own models need it, and a plugin's has to be loaded first.
 """
 
