@@ -5,6 +5,7 @@ Each function says why it is needed; ``tests/test_compat.py`` fails for each onc
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.metadata
 import platform
@@ -33,6 +34,8 @@ _NUMPY_ALIASES = {
     "complex_": "complex128",
     "unicode_": "str_",
 }
+# Numbers of the settings in the C library's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def install_numpy_aliases(config=None) -> None:
@@ -156,6 +159,20 @@ def has_fast_bfloat16(device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     asked = (getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in ("avx512_bf16", "amx_tile"))
     return device.type == "cpu" and any(supports is not None and supports() for supports in asked)
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory it frees instead of returning it to the system each time.
+
+    A training step allocates and frees the same large tensors. The C library hands such blocks back at once, and the
+    kernel clears every page again when they are wanted next: with the default settings up to a quarter of a step's CPU
+    time. The peak does not change, but what a peak took stays with the process. Nothing happens where the C library
+    has no such settings.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        for setting in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            libc.mallopt(setting, 2**31 - 1)
 
 
 def replace_everywhere(original, replacement) -> None:

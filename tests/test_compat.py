@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -255,3 +256,44 @@ def test_fast_bfloat16_is_denied_where_torch_no_longer_answers(monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert compat.has_fast_bfloat16(torch.device("cpu")) is False
+
+
+FAULTS = """
+import resource, sys, torch
+from recbole_tme.compat import keep_freed_memory
+
+def pages_cleared():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        # As the loss does: the blocks of a chunk together, then none.
+        blocks = [torch.ones(3_000_000), torch.ones(12_000_000), torch.ones(3_000_000)]
+        assert all(bool((block == 1).all()) for block in blocks)
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+torch.set_num_threads(1)
+default = pages_cleared()
+keep_freed_memory()
+pages_cleared()
+print(default, pages_cleared())
+"""
+
+
+def test_freed_memory_is_used_again_without_asking_the_kernel():
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        pytest.skip("the setting is glibc's")
+    # A user's own settings of the C library would decide the first number.
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "LD_PRELOAD", "GLIBC"))}
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], cwd=ROOT, env=clean, capture_output=True, text=True, check=True
+    )
+    default, kept = map(int, done.stdout.split())
+    assert kept < default / 10
+
+
+def test_freed_memory_is_left_alone_where_the_c_library_has_no_such_setting(monkeypatch):
+    monkeypatch.setattr(compat.ctypes, "CDLL", lambda name: object())
+    compat.keep_freed_memory()
+    monkeypatch.setattr(compat.sys, "platform", "darwin")
+    monkeypatch.setattr(compat.ctypes, "CDLL", lambda name: pytest.fail("looked for"))
+    compat.keep_freed_memory()

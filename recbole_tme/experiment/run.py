@@ -18,6 +18,7 @@ from recbole.utils import init_seed
 from safetensors.torch import save as to_safetensors
 
 from recbole_tme import distributed
+from recbole_tme.compat import keep_freed_memory
 from recbole_tme.config import SessionConfig
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
@@ -64,6 +65,8 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     data = load_data(config)
+    # Only now, so that what loading took for a moment goes back to the system.
+    keep_freed_memory()
     check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
     protocol = describe_protocol(config, data)
     if resume is None:
