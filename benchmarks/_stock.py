@@ -28,8 +28,16 @@ def write_presplit(data, root: Path) -> None:
                 file.write(f"{row}\t{' '.join(names[starts[s] : t])}\t{names[t]}\n")
 
 
-def make_config(root: Path, name: str, max_length: int, batch_size: int):
-    """RecBole's configuration for those files (GRU4Rec: cross entropy, no sampled negatives)."""
+def make_config(root: Path, name: str, max_length: int, batch_size: int, model: str = "GRU4Rec", **further):
+    """RecBole's configuration for those files, with cross entropy and no sampled negatives.
+
+    Args:
+        root, name: as :func:`write_presplit` had them.
+        max_length: clicks of a prefix that are kept.
+        batch_size: of training and evaluation.
+        model: one of RecBole's own sequential models.
+        further: more settings.
+    """
     from recbole.config import Config
 
     # RecBole reads every argument of the process as a setting.
@@ -47,13 +55,19 @@ def make_config(root: Path, name: str, max_length: int, batch_size: int):
         "train_neg_sample_args": None,
         "gpu_id": "",
         "checkpoint_dir": str(root / "saved"),
+        **further,
     }
-    return Config(model="GRU4Rec", dataset=name, config_dict=settings)
+    return Config(model=model, dataset=name, config_dict=settings)
 
 
 def first_batch(config):
     """Files to first training batch; returns the training loader and the batch."""
+    train = loaders(config)[0]
+    return train, next(iter(train))
+
+
+def loaders(config):
+    """RecBole's loaders of the training, validation and test instances."""
     from recbole.data import create_dataset, data_preparation
 
-    train = data_preparation(config, create_dataset(config))[0]
-    return train, next(iter(train))
+    return data_preparation(config, create_dataset(config))

@@ -1,0 +1,120 @@
+"""Both sides on one data set in one process: their trainers as their users get them, and turns of CPU time."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import _stock
+import torch
+
+from recbole_tme.compat import keep_freed_memory, tensorboard_in
+from recbole_tme.config import load_config
+from recbole_tme.data.atomic import read_dataset
+from recbole_tme.data.sessions import SessionData
+from recbole_tme.data.split import validation_cut
+from recbole_tme.experiment.run import prepare_phase
+from recbole_tme.runs import RunDirectory
+
+SIZE = 100
+# What RecBole's users get unless they say otherwise.
+STOCK_MAX_LENGTH = 50
+# Each model's own names of its vectors' size.
+PEERS = {
+    "SRGNN": {"embedding_size": SIZE},
+    "GCSAN": {"hidden_size": SIZE},
+    "NARM": {"embedding_size": SIZE, "hidden_size": SIZE},
+    "SASRec": {"hidden_size": SIZE},
+}
+
+
+def common_arguments(description: str, rounds: int) -> argparse.ArgumentParser:
+    """A parser of what the benchmarks of both sides have in common."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("dataset_atomic/tmall"), help="folder of atomic files")
+    parser.add_argument("--name", default="tmall", help="the name its files begin with")
+    parser.add_argument("--rounds", type=int, default=rounds, help="turns of each competitor; medians are over them")
+    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument(
+        "--default-malloc",
+        action="store_true",
+        help="leave the C library's memory settings; else freed memory is kept, as in our runs, for both sides",
+    )
+    return parser
+
+
+def start(args: argparse.Namespace) -> SessionData:
+    """Set the process up; returns the data set, with a tenth of its training sessions held out."""
+    torch.set_num_threads(1)
+    data = read_dataset(args.data, args.name)
+    if not args.default_malloc:
+        keep_freed_memory()
+    return data if data.valid is not None else validation_cut(data, 0.1)
+
+
+class OurSide:
+    """Trainers and loaders of ours, each run's files in a folder that may be thrown away."""
+
+    def __init__(self, data: SessionData, folder: Path, batch_size: int):
+        self.data, self.folder, self.batch_size = data, folder, batch_size
+
+    def trainer(self, model: str, **settings):
+        """A trainer with a fresh model; returns it with ``(train, valid, test)`` loaders."""
+        fixed = {
+            "device": "cpu",
+            "embedding_size": SIZE,
+            "train_batch_size": self.batch_size,
+            "eval_batch_size": self.batch_size,
+            "show_progress": False,
+            "run_dir": str(self.folder),
+        }
+        config = load_config(model, self.data.name, config_dict=fixed | settings)
+        directory = RunDirectory.create(
+            self.folder, self.data.name, config.registered_name, config["seed"], config.hash()
+        )
+        return prepare_phase(config, self.data, directory, "select")
+
+
+class StockSide:
+    """RecBole's own loaders over files of its own, and its own trainers with its own models."""
+
+    def __init__(self, data: SessionData, folder: Path, batch_size: int):
+        self.name, self.folder, self.batch_size = data.name, folder, batch_size
+        _stock.write_presplit(data, folder)
+        # The loaders do not depend on the model.
+        self.loaders = _stock.loaders(self._config("SRGNN"))
+
+    def _config(self, model: str, **settings):
+        settings = {**PEERS[model], "show_progress": False, **settings}
+        return _stock.make_config(self.folder, self.name, STOCK_MAX_LENGTH, self.batch_size, model, **settings)
+
+    def trainer(self, name: str, model: torch.nn.Module | None = None, **settings):
+        """RecBole's trainer of one of its models, or with another model in its place."""
+        from recbole.trainer import Trainer
+        from recbole.utils import get_model, init_seed
+
+        config = self._config(name, **settings)
+        init_seed(config["seed"], config["reproducibility"])
+        if model is None:
+            model = get_model(name)(config, self.loaders[0].dataset)
+        with tensorboard_in(None):
+            return Trainer(config, model)
+
+
+def take_turns(jobs: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Median CPU seconds of each job; in every round each has its turn, in an order that is reversed each time.
+
+    CPU time, because other processes may have the cores for a while. A first turn of each is not counted.
+    """
+    for job in jobs.values():
+        job()
+    seconds = {name: [] for name in jobs}
+    for turn in range(rounds):
+        for name in jobs if turn % 2 else reversed(jobs):
+            started = time.process_time()
+            jobs[name]()
+            seconds[name].append(time.process_time() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
