@@ -41,6 +41,15 @@ def test_seeds_share_a_row_and_settings_do_not(runs):
     assert table["SPop tie_break=recency"][0] == "1" and "±" not in "".join(table["SPop tie_break=recency"])
 
 
+def test_a_run_from_before_a_setting_existed_differs_by_nothing_in_it(runs):
+    results = read_results([runs])
+    older = next(result for result in results if result["model"] == "TMEGNN")
+    del older["settings"]["mining_subset"]
+    assert set(rows(markdown(results))) == {"TMEGNN", "SPop tie_break=recency", "SPop tie_break=popularity"}
+    older["settings"]["n_layers"] = 3
+    assert {"TMEGNN n_layers=1", "TMEGNN n_layers=3"} <= set(rows(markdown(results)))
+
+
 def test_collected_results_make_the_same_table_without_their_run_directories(runs, tmp_path):
     assert main(["table", str(runs), f"--collect={tmp_path / 'kept'}"]) == 0
     kept = sorted((tmp_path / "kept").rglob("*.json"))

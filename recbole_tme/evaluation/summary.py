@@ -31,6 +31,21 @@ def shown_name(name: str) -> str:
     return f"{SHOWN_NAMES.get(metric, metric.upper())}@{k}" if k else name
 
 
+def shared_settings(models: Sequence[str], settings: Sequence[Mapping]) -> list[dict]:
+    """Each run's settings without its seed, and without those that another run of its model lacks: a run from before a
+    setting existed differs by nothing in it.
+
+    Args:
+        models: the runs' models.
+        settings: the runs' settings.
+    """
+    kept = []
+    for model, own in zip(models, settings):
+        others = [other for name, other in zip(models, settings) if name == model]
+        kept.append({key: own[key] for key in own if key != "seed" and all(key in other for other in others)})
+    return kept
+
+
 def distinct_names(models: Sequence[str], settings: Sequence[Mapping]) -> list[str]:
     """A name for each of several runs that says how it differs from others of its model.
 

@@ -24,7 +24,7 @@ from recbole_tme.evaluation.significance import (
     estimate,
     same_instances,
 )
-from recbole_tme.evaluation.summary import distinct_names, protocol_differences, shown_name
+from recbole_tme.evaluation.summary import distinct_names, protocol_differences, shared_settings, shown_name
 from recbole_tme.files import write_atomically
 from recbole_tme.report.tables import caption
 from recbole_tme.runs import RunDirectory, finished_runs
@@ -153,10 +153,10 @@ def group_runs(runs: Sequence[Evaluated]) -> list[ModelRuns]:
         UserError: two runs are of one model, settings and seed.
     """
     groups: dict[str, tuple[dict, dict[int, Evaluated]]] = {}
-    for run in runs:
-        settings = result_settings(run.directory.read_config())
-        settings.pop("seed", None)
-        _, by_seed = groups.setdefault(json.dumps(settings, sort_keys=True), (settings, {}))
+    every = [result_settings(run.directory.read_config()) for run in runs]
+    for run, settings in zip(runs, shared_settings([run.result["model"] for run in runs], every)):
+        of_model = json.dumps([run.result["model"], settings], sort_keys=True)
+        _, by_seed = groups.setdefault(of_model, (settings, {}))
         twin = by_seed.setdefault(run.result["seed"], run)
         if twin is not run:
             raise UserError(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recbole_tme import tabular
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.summary import distinct_names, protocol_lines, shown_name
+from recbole_tme.evaluation.summary import distinct_names, protocol_lines, shared_settings, shown_name
 from recbole_tme.files import write_atomically, writing
 from recbole_tme.report.experiments import write_figures
 from recbole_tme.runs import finished_runs, read_result
@@ -89,11 +89,11 @@ def markdown(results: Sequence[dict]) -> str:
     return "\n\n".join(one_table(by_settings(part)) for _, part in sorted(tables.items())) + "\n"
 
 
-def by_settings(results: Iterable[dict]) -> dict[str, list[dict]]:
+def by_settings(results: Sequence[dict]) -> dict[str, list[dict]]:
     """Results that differ in nothing but their seed, by the name of their model and what sets it apart."""
     groups = defaultdict(list)
-    for result in results:
-        settings = {key: value for key, value in result.get("settings", {}).items() if key != "seed"}
+    models = [result["model"] for result in results]
+    for result, settings in zip(results, shared_settings(models, [result.get("settings", {}) for result in results])):
         groups[result["model"], json.dumps(settings, sort_keys=True)].append(result)
     names = distinct_names([model for model, _ in groups], [json.loads(settings) for _, settings in groups])
     return dict(zip(names, groups.values()))
