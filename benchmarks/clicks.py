@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from load import machine, memory_mb
+from load import machine, memory_mb, run_child
 
 WAYS = ("text", "copy")
 
@@ -29,13 +27,13 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for n_clicks in args.clicks:
-            job = json.loads(child({"write": n_clicks, "folder": folder}))
+            job = run_child(__file__, {"write": n_clicks, "folder": folder})
             # The first copy is written here, and the files are brought into the page cache.
-            child(job | {"way": "copy"})
+            run_child(__file__, job | {"way": "copy"})
             found = {way: [] for way in WAYS}
             for turn in range(args.repeats):
                 for way in WAYS if turn % 2 else reversed(WAYS):
-                    found[way].append(json.loads(child(job | {"way": way})))
+                    found[way].append(run_child(__file__, job | {"way": way}))
             rows.append((job, found))
     print(report(rows, args.repeats))
 
@@ -46,15 +44,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="measurements each")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def child(job: dict) -> str:
-    """One step in a process of its own; returns its last line of output."""
-    command = [sys.executable, __file__, "--child", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{job} failed:\n{done.stderr}")
-    return done.stdout.splitlines()[-1]
 
 
 def measure(job: dict) -> dict:

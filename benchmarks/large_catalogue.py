@@ -14,11 +14,9 @@ import json
 import math
 import os
 import statistics
-import subprocess
-import sys
 import time
 
-from load import machine, memory_mb
+from load import machine, memory_mb, run_child
 
 LOSSES = ("full", "sampled", "scalable")
 WARM_UP = 2
@@ -37,7 +35,7 @@ def main() -> None:
             steps = args.full_steps if loss == "full" else args.steps
             job = {"items": n_items, "loss": loss, "steps": None if args.epoch else steps}
             job |= {"model": args.model, "prefixes": args.prefixes, "batch_size": args.batch_size}
-            rows.append(job | run_child(job))
+            rows.append(job | run_child(__file__, job))
     print(report(args, rows))
 
 
@@ -53,15 +51,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epoch", action="store_true", help="measure a whole epoch instead")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def run_child(job: dict) -> dict:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--child", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{job['loss']} over {job['items']} items failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(job: dict) -> dict:

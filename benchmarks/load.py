@@ -44,7 +44,7 @@ def main() -> None:
         found = {side: [] for side in SIDES}
         for turn in range(args.repeats + 1):
             for side in SIDES if turn % 2 else reversed(SIDES):
-                result = run_child({**job, "side": side})
+                result = run_child(__file__, {**job, "side": side})
                 # The first turn only brings the files into the page cache.
                 if turn:
                     found[side].append(result)
@@ -106,12 +106,13 @@ def tmall_shaped(name: str):
     return SessionData(name, train=sessions(65_286, 6.4, 1), test=sessions(1_027, 26.2, 65_287), tokens=tokens)
 
 
-def run_child(job: dict) -> dict:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--child", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run_child(script: str, job: dict):
+    """One measurement of a benchmark's ``--child`` in a process of its own; what it prints last, as JSON."""
+    done = subprocess.run(
+        [sys.executable, script, "--child", json.dumps(job)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise SystemExit(f"the {job['side']} side failed:\n{done.stderr}")
+        raise SystemExit(f"{job} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
