@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from pathlib import Path
 
 from recbole_tme.errors import UserError
 
-COMMANDS = ("run", "prepare", "audit", "table", "significance", "diagnose", "recommend", "bundle", "list", "doctor")
+# Each is a module with add_arguments(parser) and run(arguments); it is imported when its command is called.
+COMMANDS = {
+    "prepare": "data.prepare",
+    "audit": "data.audit",
+    "table": "report.tables",
+    "significance": "report.significance",
+    "diagnose": "experiment.diagnose",
+    "recommend": "serving.recommend",
+    "bundle": "serving.bundle",
+    "list": "listing",
+    "doctor": "doctor",
+}
 # How long and where a run goes on may change; what it computes may not.
 CHANGEABLE_ON_RESUME = {
     *("epochs", "stopping_step", "show_progress", "data_path"),
@@ -47,27 +59,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def dispatch(argv: list[str]) -> int:
     """Hand over to the sub-command; no sub-command means ``run``."""
-    command = argv[0] if argv and argv[0] in COMMANDS else "run"
-    if command == "run":
+    if not argv or argv[0] not in COMMANDS:
         return run_command(argv[1:] if argv[:1] == ["run"] else argv)
-    parser = argparse.ArgumentParser(prog=f"recbole-tme {command}", allow_abbrev=False)
-    if command == "prepare":
-        from recbole_tme.data import prepare as module
-    elif command == "audit":
-        from recbole_tme.data import audit as module
-    elif command == "table":
-        from recbole_tme.report import tables as module
-    elif command == "significance":
-        from recbole_tme.report import significance as module
-    elif command == "diagnose":
-        from recbole_tme.experiment import diagnose as module
-    elif command == "recommend":
-        from recbole_tme.serving import recommend as module
-    elif command == "bundle":
-        from recbole_tme.serving import bundle as module
-    else:
-        from recbole_tme import listing as module
-    module.add_arguments(parser, command) if command in ("list", "doctor") else module.add_arguments(parser)
+    parser = argparse.ArgumentParser(prog=f"recbole-tme {argv[0]}", allow_abbrev=False)
+    module = importlib.import_module(f"recbole_tme.{COMMANDS[argv[0]]}")
+    module.add_arguments(parser)
     return module.run(parser.parse_args(argv[1:])) or 0
 
 

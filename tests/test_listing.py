@@ -5,15 +5,16 @@ import sys
 
 import pytest
 
-from recbole_tme import compat, listing, registry
+from recbole_tme import compat, doctor, listing, registry
 from recbole_tme.config import load_config
 from recbole_tme.errors import UserError
 
 
 def command(name: str, *arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    listing.add_arguments(parser, name)
-    return listing.run(parser.parse_args(arguments))
+    module = {"list": listing, "doctor": doctor}[name]
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(arguments))
 
 
 @pytest.fixture(autouse=True)
