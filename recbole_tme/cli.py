@@ -10,7 +10,8 @@ from pathlib import Path
 
 from recbole_tme.errors import UserError
 
-# Each is a module with add_arguments(parser) and run(arguments); it is imported when its command is called.
+# Each is a module with add_arguments(parser) and run(arguments); it is imported when its command is called. One with
+# TAKES_SETTINGS finds configuration keys, given as --key=value, in the arguments' ``settings``.
 COMMANDS = {
     "prepare": "data.prepare",
     "audit": "data.audit",
@@ -19,6 +20,7 @@ COMMANDS = {
     "diagnose": "experiment.diagnose",
     "recommend": "serving.recommend",
     "bundle": "serving.bundle",
+    "leakcheck": "experiment.leakcheck",
     "list": "listing",
     "doctor": "doctor",
 }
@@ -64,7 +66,14 @@ def dispatch(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"recbole-tme {argv[0]}", allow_abbrev=False)
     module = importlib.import_module(f"recbole_tme.{COMMANDS[argv[0]]}")
     module.add_arguments(parser)
-    return module.run(parser.parse_args(argv[1:])) or 0
+    args, rest = parser.parse_known_args(argv[1:])
+    if getattr(module, "TAKES_SETTINGS", False):
+        from recbole_tme.config import parse_overrides
+
+        args.settings = parse_overrides(rest)
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return module.run(args) or 0
 
 
 def run_command(argv: list[str]) -> int:

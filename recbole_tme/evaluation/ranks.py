@@ -163,7 +163,7 @@ def rank_all(model, loader, device, progress: bool = False) -> Ranks:
         NonFiniteScores: a score is NaN.
         ValueError: the model scores another number of items than the data set has.
     """
-    score = _scorer(model, loader.dataset, device)
+    score = catalogue_scorer(model, loader.dataset, device)
     rows = max(1, SCORES_AT_ONCE // loader.dataset.item_num)
     indices, better, tied = [], [], []
     was_training = model.training
@@ -194,8 +194,12 @@ def _in_order(parts: list[Tensor], indices: list[Tensor], n: int) -> np.ndarray:
     return distributed.total(values).numpy()
 
 
-def _scorer(model, dataset, device) -> Callable[[Interaction], Tensor]:
-    """Scores of a batch over the catalogue, ``[B, n]``: in one go, or pair by pair where the model only has that."""
+def catalogue_scorer(model, dataset, device) -> Callable[[Interaction], Tensor]:
+    """A function that gives a batch's scores over the catalogue, ``[B, n]``, padding in column 0.
+
+    It scores in one go, or pair by pair where the model only has that, and raises ValueError where the model scores
+    another number of items than the data set has.
+    """
     n_items = dataset.item_num
     pairwise = False
 
