@@ -6,6 +6,8 @@ In evaluation a batch holds longer prefixes of the same session, and with them t
 published models do this; their test figures are far better than what they could do for one user.
 """
 
+from typing import ClassVar
+
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
@@ -17,7 +19,7 @@ class LeakyNeighbours(SequentialRecommender):
     """Mean of the clicked items' vectors, and a bonus for the items of the batch's most similar sessions."""
 
     input_type = InputType.POINTWISE
-    defaults = {"embedding_size": 64, "neighbours": 10}
+    defaults: ClassVar = {"embedding_size": 64, "neighbours": 10}
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
