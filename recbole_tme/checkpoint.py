@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 
 from recbole_tme.errors import UserError
 from recbole_tme.files import write_atomically
@@ -154,6 +155,23 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, payload: Mapping[str, An
         optimizer.load_state_dict(state)
     except ValueError as error:
         raise UserError(f"{path} does not fit the model's optimizer ({error}); use the run's settings") from error
+
+
+def write_weights(path: Path, model: torch.nn.Module) -> None:
+    """Write a model's weights as a ``.safetensors`` file, whole or not at all.
+
+    Modules that are part of a model twice are stored under both names, because each name is asked for on loading.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    taken, weights = set(), {}
+    for name, value in model.state_dict().items():
+        value = value.contiguous()
+        storage = value.untyped_storage().data_ptr()
+        weights[name] = value.clone() if storage in taken else value
+        taken.add(storage)
+    write_atomically(path, to_safetensors(weights))
 
 
 def read_weights(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:

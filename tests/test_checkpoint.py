@@ -11,7 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_tme.checkpoint import check_catalogue, load_checkpoint, plain_data, restore_optimizer, save_checkpoint
+from recbole_tme.checkpoint import (
+    check_catalogue,
+    load_checkpoint,
+    plain_data,
+    read_weights,
+    restore_optimizer,
+    save_checkpoint,
+    write_weights,
+)
 from recbole_tme.errors import UserError
 
 ITEMS = ["[PAD]", "a", "b", "007", "ünïcode", "NA"]
@@ -298,3 +306,13 @@ def test_optimizer_state_of_another_model():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     with pytest.raises(UserError, match=r"x\.pt does not fit the model's optimizer"):
         restore_optimizer(torch.optim.Adam(model.parameters()), payload(), "x.pt")
+
+
+def test_weights_that_two_modules_share_are_kept_under_both_names(tmp_path):
+    layer = torch.nn.Linear(3, 3)
+    model = torch.nn.ModuleDict({"first": layer, "again": layer, "other": torch.nn.Linear(3, 2)})
+    model["other"].weight.data = torch.randn(3, 2).T
+    write_weights(tmp_path / "model.safetensors", model)
+    weights = read_weights(tmp_path / "model.safetensors")
+    assert weights.keys() == model.state_dict().keys()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())

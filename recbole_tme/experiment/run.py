@@ -15,9 +15,9 @@ import numpy as np
 import torch
 import torch.utils.deterministic
 from recbole.utils import init_seed
-from safetensors.torch import save as to_safetensors
 
 from recbole_tme import distributed
+from recbole_tme.checkpoint import write_weights
 from recbole_tme.compat import keep_freed_memory
 from recbole_tme.config import SessionConfig
 from recbole_tme.data.sessions import SessionData
@@ -28,7 +28,7 @@ from recbole_tme.evaluation.summary import protocol_differences, result_report
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.parallel import in_processes
 from recbole_tme.experiment.protocol import describe_protocol, load_data, trained_on, with_validation_in_train
-from recbole_tme.files import write_atomically, writing
+from recbole_tme.files import writing
 from recbole_tme.itemlist import ItemList
 from recbole_tme.runs import RunDirectory
 from recbole_tme.training import SessionTrainer
@@ -177,8 +177,7 @@ def write_outcome(directory: RunDirectory, ranks: Ranks, model: torch.nn.Module)
     """Write the test ranks and the weights they come from."""
     with writing(directory.ranks_file):
         ranks.save(directory.ranks_file)
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    write_atomically(directory.model_file, to_safetensors(weights))
+    write_weights(directory.model_file, model)
 
 
 def prepare_phase(config: SessionConfig, data: SessionData, directory: RunDirectory, phase: str):
