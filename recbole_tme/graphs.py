@@ -79,3 +79,30 @@ def nodes_to_clicks(node_states: Tensor, alias: Tensor) -> Tensor:
         ``[B, L, d]``; at padding it is node 0's state, to be masked by the caller.
     """
     return node_states.gather(1, alias.unsqueeze(-1).expand(-1, -1, node_states.shape[-1]))
+
+
+class Cells:
+    """The cells of a padded tensor that hold something, so that dense layers need not run on the others.
+
+    Where clicks repeat an item a third of a batch's node cells are empty. On a GPU nothing is left out: to ask how
+    many cells there are would wait for the device.
+
+    Args:
+        occupied: ``[B, L]`` bool.
+    """
+
+    def __init__(self, occupied: Tensor):
+        self.occupied = occupied
+        self.index = None if occupied.is_cuda else occupied.flatten().nonzero().squeeze(1)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """The occupied rows, ``[B, L, d]`` -> ``[n, d]``."""
+        rows = padded.flatten(0, 1)
+        return rows if self.index is None else rows[self.index]
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """Back to the padded form, zero elsewhere, ``[n, d]`` -> ``[B, L, d]``."""
+        if self.index is None:
+            return rows.view(*self.occupied.shape, -1) * self.occupied.unsqueeze(2)
+        padded = rows.new_zeros(self.occupied.numel(), rows.shape[1])
+        return padded.index_copy(0, self.index, rows).view(*self.occupied.shape, -1)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_tme.graphs import BOTH, IN, NO_EDGE, OUT, SELF, nodes_to_clicks, session_graph
+from recbole_tme.graphs import BOTH, IN, NO_EDGE, OUT, SELF, Cells, nodes_to_clicks, session_graph
 
 sessions = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=9), min_size=1, max_size=5)
 
@@ -51,3 +51,14 @@ def test_padding_adds_no_node_and_no_edge(rows, extra):
     assert torch.equal(wide.nodes[:, :width], narrow.nodes) and not wide.nodes[:, width:].any()
     assert torch.equal(wide.relation[:, :width, :width], narrow.relation)
     assert not wide.relation[:, width:].any() and not wide.relation[:, :, width:].any()
+
+
+def test_cells_leave_out_what_is_empty_and_put_the_rest_back():
+    torch.manual_seed(0)
+    occupied, states = torch.rand(3, 5) < 0.6, torch.randn(3, 5, 4)
+    cells, on_gpu = Cells(occupied), Cells(occupied)
+    # What it is on a GPU, where nothing is left out.
+    on_gpu.index = None
+    assert torch.equal(cells.pack(states), states[occupied]) and len(on_gpu.pack(states)) == 15
+    for each in (cells, on_gpu):
+        assert torch.equal(each.spread(each.pack(states)), states * occupied.unsqueeze(2))

@@ -29,6 +29,6 @@ class SRGNN(SessionRecommender):
         graph = session_graph(item_seq)
         clicked = item_seq > 0
         transitions = transition_matrix(graph.alias, clicked)
-        states = self.propagation(self.item_embedding(graph.nodes), transitions)
+        states = self.propagation(self.item_embedding(graph.nodes), transitions, graph.nodes > 0)
         session = self.readout(nodes_to_clicks(states, graph.alias), item_seq_len, clicked)
         return Encoded(session, item_seq, item_seq_len)

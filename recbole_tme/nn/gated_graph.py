@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from recbole_tme.graphs import Cells
+
 
 class GatedGraphLayer(nn.Module):
     r"""A gated graph neural network over in- and out-going edges.
@@ -20,7 +22,8 @@ class GatedGraphLayer(nn.Module):
         steps: propagation steps T, all with the same weights.
 
     Shapes:
-        states ``[B, L, d]``, transitions ``[B, L, L]`` bool (row is followed by column) -> ``[B, L, d]``.
+        states ``[B, L, d]``, transitions ``[B, L, L]`` bool (row is followed by column), is_node ``[B, L]`` bool ->
+        ``[B, L, d]``; zero where there is no node.
     """
 
     def __init__(self, size: int, steps: int = 1):
@@ -32,15 +35,16 @@ class GatedGraphLayer(nn.Module):
         self.bias_out = nn.Parameter(torch.zeros(size))
         self.cell = nn.GRUCell(2 * size, size)
 
-    def forward(self, states: Tensor, transitions: Tensor) -> Tensor:
+    def forward(self, states: Tensor, transitions: Tensor, is_node: Tensor) -> Tensor:
         successors = row_normalised(transitions.to(states.dtype))
         predecessors = row_normalised(transitions.transpose(1, 2).to(states.dtype))
+        cells = Cells(is_node)
+        nodes = cells.pack(states)
         for _ in range(self.steps):
-            incoming = predecessors @ self.edge_in(states) + self.bias_in
-            outgoing = successors @ self.edge_out(states) + self.bias_out
-            message = torch.cat([incoming, outgoing], dim=2)
-            states = self.cell(message.flatten(0, 1), states.flatten(0, 1)).view_as(states)
-        return states
+            incoming = predecessors @ cells.spread(self.edge_in(nodes)) + self.bias_in
+            outgoing = successors @ cells.spread(self.edge_out(nodes)) + self.bias_out
+            nodes = self.cell(cells.pack(torch.cat([incoming, outgoing], dim=2)), nodes)
+        return cells.spread(nodes)
 
 
 def row_normalised(edges: Tensor) -> Tensor:
