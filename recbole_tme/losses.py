@@ -10,6 +10,8 @@ from torch.autograd.function import once_differentiable
 BLOCK = 16
 # Rows of scores that exist at one time: some 20 MB of a catalogue of 40,000 items, in either precision.
 CHUNK_ROWS = {torch.float32: 128, torch.bfloat16: 256}
+# Well above where float32 and bfloat16 lose digits to denormal numbers.
+SAFE_CHANCE = 1e-30
 
 
 class _CatalogueCrossEntropy(torch.autograd.Function):
@@ -48,11 +50,8 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
                 scores[row, target[rows]] = -torch.inf
                 ranked[rows] = top_columns(scores, top)
                 scores[row, target[rows]] = score
-            # Every pass over the scores costs: the normaliser is read off the most probable item.
-            best = scores.amax(1).to(table.dtype)
             probability = scores.softmax(1)
-            normaliser = best - probability.amax(1).to(table.dtype).log()
-            loss += (normaliser * weight[rows]).sum()
+            loss += (log_normaliser(scores, probability, target[rows]).to(table.dtype) * weight[rows]).sum()
             if need_sessions:
                 grad_sessions[rows] += (probability @ items) * weight[rows].unsqueeze(1)
             if need_table:
@@ -70,6 +69,24 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
             None if grad_table is None else grad_table * grad_loss,
             *[None] * 5,
         )
+
+
+def log_normaliser(scores: Tensor, probability: Tensor, column: Tensor) -> Tensor:
+    """The logarithm of each row's sum of exponentials, ``[B]`` in at least float32, from scores and their softmax.
+
+    Every pass over the scores costs, so it is read off one of a row's items: ``column``, or the most probable one where
+    that may have underflowed; on a GPU, where to ask would wait for the device, always the most probable.
+
+    Args:
+        scores, probability: ``[B, N]``.
+        column: an item of each row, ``[B]`` long.
+    """
+    row = torch.arange(len(scores), device=scores.device)
+    score, chance = scores[row, column], probability[row, column]
+    if scores.is_cuda or bool((chance < SAFE_CHANCE).any()):
+        score, chance = scores.amax(1), probability.amax(1)
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return score.to(wide) - chance.to(wide).log()
 
 
 def accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
