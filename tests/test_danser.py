@@ -61,7 +61,7 @@ def test_in_session_items_share_the_repeat_chance(bench):
 
 def test_loss_is_the_likelihood_of_the_scores_plus_the_catalogue_for_repeats(bench):
     bench.targets = [clicks[0] if row % 2 else 40 for row, clicks in enumerate(bench.sessions)]
-    plain = Workbench("DANSeR", SMALL | {"hard_weight": 0.0})
+    plain = Workbench("DANSeR", SMALL | {"hard_weight": 0.0, "explore_temperature": 1.0})
     plain.sessions, plain.targets = bench.sessions, bench.targets
     model, batch = plain.build(), plain.batch()
     scores = plain.scores(model, batch)
@@ -80,6 +80,21 @@ def test_scores_without_the_behaviour_part_are_scaled_cosines():
     bench = Workbench("DANSeR", SMALL | {"repeat_explore": False, "score_scale": 7.0})
     scores = bench.scores(bench.build(), bench.batch())
     assert scores.abs().max() <= 7.0 and not any("behaviour" in n for n, _ in bench.build().named_parameters())
+
+
+def test_the_temperature_makes_new_items_more_alike_and_changes_no_chance_of_a_repeat(bench):
+    hot = Workbench("DANSeR", SMALL | {"explore_temperature": 2.0})
+    cold = Workbench("DANSeR", SMALL | {"explore_temperature": 1.0})
+    scores = {each: each.scores(each.build(), each.batch()) for each in (hot, cold)}
+    batch = hot.batch()
+    assert torch.equal(hot.build().calculate_loss(batch), cold.build().calculate_loss(batch))
+    for row, clicks in enumerate(hot.sessions):
+        new = [item - 1 for item in range(1, 41) if item not in clicks]
+        old = [item - 1 for item in set(clicks)]
+        torch.testing.assert_close(scores[hot][row, old], scores[cold][row, old])
+        gaps = [scores[b][row, new] - scores[b][row, new].mean() for b in (hot, cold)]
+        torch.testing.assert_close(2 * gaps[0], gaps[1])
+        torch.testing.assert_close(scores[hot][row].exp().sum(), torch.tensor(1.0))
 
 
 def test_counts_position_and_popularity_all_reach_the_repeat_scores(bench):

@@ -31,6 +31,7 @@ class DANSeR(SessionRecommender):
         super().__init__(config, dataset)
         size = self.embedding_size
         self.scale = config["score_scale"]
+        self.explore_temperature = config["explore_temperature"]
         self.layers = nn.ModuleList(EdgeTypedAttention(size) for _ in range(config["n_layers"]))
         self.item_dropout = nn.Dropout(config["item_dropout"])
         self.state_dropout = nn.Dropout(config["state_dropout"])
@@ -125,9 +126,11 @@ class DANSeR(SessionRecommender):
     def score_catalogue(self, encoded: Encoded) -> Tensor:
         """Log of each item's chance; without the behaviour part, the scaled cosines."""
         items = self.unit_items()
-        scores = self.scale * encoded.session @ items.T
         if self.behaviour is None:
-            return scores
+            return self.scale * encoded.session @ items.T
+        # Temperature scaling (Guo et al., ICML 2017): the chances of new items are learnt on sessions that the model
+        # comes to know by heart, and too high for others, which puts new items before likelier repeated ones.
+        scores = self.scale / self.explore_temperature * encoded.session @ items.T
         behaviour = self.behave(encoded)
         # Padding positions point to column 0, which takes no part.
         scores = scores.scatter(1, encoded.item_seq, -torch.inf)
