@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from _plot import growth
 from load import machine, memory_mb, run_child
 
 WAYS = ("text", "copy")
@@ -35,6 +36,14 @@ def main() -> None:
                 for way in WAYS if turn % 2 else reversed(WAYS):
                     found[way].append(run_child(__file__, job | {"way": way}))
             rows.append((job, found))
+    if args.plot:
+        curves = {
+            f"from the {way}": [
+                (job["clicks"], statistics.median(one["batch"] for one in found[way])) for job, found in rows
+            ]
+            for way in WAYS
+        }
+        growth(args.plot, "clicks", "seconds to the first batch", curves)
     print(report(rows, args.repeats))
 
 
@@ -42,6 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clicks", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--repeats", type=int, default=3, help="measurements each")
+    parser.add_argument("--plot", type=Path, help="draw the curves into this file, such as .svg (needs matplotlib)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -15,7 +15,9 @@ import math
 import os
 import statistics
 import time
+from pathlib import Path
 
+from _plot import growth
 from load import machine, memory_mb, run_child
 
 LOSSES = ("full", "sampled", "scalable")
@@ -36,6 +38,9 @@ def main() -> None:
             job = {"items": n_items, "loss": loss, "steps": None if args.epoch else steps}
             job |= {"model": args.model, "prefixes": args.prefixes, "batch_size": args.batch_size}
             rows.append(job | run_child(__file__, job))
+    if args.plot:
+        curves = {loss: [(row["items"], row["step"]) for row in rows if row["loss"] == loss] for loss in args.losses}
+        growth(args.plot, "items", "seconds per step", curves)
     print(report(args, rows))
 
 
@@ -49,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=50, help="steps to measure")
     parser.add_argument("--full-steps", type=int, default=5, help="steps to measure of the full softmax")
     parser.add_argument("--epoch", action="store_true", help="measure a whole epoch instead")
+    parser.add_argument("--plot", type=Path, help="draw the curves into this file, such as .svg (needs matplotlib)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 

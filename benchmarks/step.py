@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -54,7 +54,7 @@ def main() -> None:
         stock = StockSide(data, Path(folder) / "stock", args.batch_size)
         trainers = {(m, p): ours.trainer(m, loss_precision=p) for m in OURS for p in PRECISIONS}
         loader = trainers["SRGNN", "fp32"][1][0]
-        rows = typical_rows(loader, args.steps)
+        rows = typical_rows(loader, args.steps, args.batch_size)
         check_same_instances(Batches(loader, rows), Batches(stock.loaders[0], rows))
         jobs = stock_jobs(stock, rows) | our_jobs(trainers, rows) | parts(ours, trainers, rows)
         seconds = take_turns(jobs, args.rounds)
@@ -62,12 +62,13 @@ def main() -> None:
     print(report(args, seconds, Batches(stock.loaders[0], rows), len(loader), loader))
 
 
-def typical_rows(loader, n: int) -> list[Tensor]:
-    """Instances of ``n`` of an epoch's batches that stand for all: sorted by width, one of each n-th, of mean width."""
+def typical_rows(loader, n: int, size: int) -> list[Tensor]:
+    """Instances of ``n`` of an epoch's batches of some size that stand for all: sorted by width, one of each n-th, of
+    mean width."""
     lengths = loader.dataset.inter_feat.prefix_length
     generator = torch.Generator().manual_seed(0)
-    batches = bucketed_batches(lengths, loader.step, DEFAULT_LENGTH_BUCKET, generator)
-    batches = sorted((b for b in batches if len(b) == loader.step), key=lambda b: int(lengths[b].max()))
+    batches = bucketed_batches(lengths, size, DEFAULT_LENGTH_BUCKET, generator)
+    batches = sorted((b for b in batches if len(b) == size), key=lambda b: int(lengths[b].max()))
     chosen = []
     for i in range(n):
         part = batches[i * len(batches) // n : (i + 1) * len(batches) // n]
@@ -87,7 +88,7 @@ def check_same_instances(ours: Batches, stock: Batches) -> None:
             raise SystemExit("the sides' batches hold different instances")
 
 
-def stock_jobs(stock: StockSide, rows: list[Tensor]) -> dict[str, Callable[[], None]]:
+def stock_jobs(stock: StockSide, rows: list[Tensor], models: Iterable[str] = PEERS) -> dict[str, Callable[[], None]]:
     """RecBole's models in RecBole's trainer, with anomaly detection as RecBole's import leaves it, and without."""
 
     def job(trainer, anomaly: bool) -> Callable[[], None]:
@@ -97,7 +98,7 @@ def stock_jobs(stock: StockSide, rows: list[Tensor]) -> dict[str, Callable[[], N
 
         return run
 
-    trainers = {name: stock.trainer(name) for name in PEERS}
+    trainers = {name: stock.trainer(name) for name in models}
     return {
         f"RecBole {name}, anomaly {'on' if on else 'off'}": job(t, on)
         for name, t in trainers.items()
@@ -119,6 +120,19 @@ def our_jobs(trainers: dict, rows: list[Tensor]) -> dict[str, Callable[[], None]
     return {f"{m} {p}": job(trainer, loaders[0]) for (m, p), (trainer, loaders) in trainers.items()}
 
 
+def loss_floor(n_sessions: int, table: Tensor, precision: torch.dtype) -> Callable[[], None]:
+    """The three bare products of a catalogue loss: scores, gradient of the sessions, gradient of the table."""
+    h, w = torch.randn(n_sessions, table.shape[1]).to(precision), table.to(precision)
+    p = torch.rand(len(h), len(w)).to(precision)
+
+    def products() -> None:
+        h @ w.T
+        p @ w
+        p.T @ h
+
+    return products
+
+
 def parts(ours: OurSide, trainers: dict, rows: list[Tensor]) -> dict[str, Callable[[], None]]:
     """Pieces of a step: as many of each as a turn has steps."""
     model = trainers["SRGNN", "fp32"][0].model
@@ -135,17 +149,6 @@ def parts(ours: OurSide, trainers: dict, rows: list[Tensor]) -> dict[str, Callab
 
         return run
 
-    def floor(precision: torch.dtype) -> Callable[[], None]:
-        h, w = sessions.detach().to(precision), table.detach().to(precision)
-        p = torch.rand(len(h), len(w)).to(precision)
-
-        def products() -> None:
-            h @ w.T
-            p @ w
-            p.T @ h
-
-        return products
-
     def loss(name: str, precision: torch.dtype) -> Callable[[], None]:
         top = trainers[name, "fp32"][0].model.n_ranked
 
@@ -160,7 +163,7 @@ def parts(ours: OurSide, trainers: dict, rows: list[Tensor]) -> dict[str, Callab
         F.cross_entropy(sessions @ table.T, target).backward()
 
     for name, precision in PRECISIONS.items():
-        jobs[f"floor {name}"] = repeated(floor(precision))
+        jobs[f"floor {name}"] = repeated(loss_floor(len(sessions), table.detach(), precision))
         for m in WITH_PLAIN_LOSS:
             jobs[f"loss of {m} {name}"] = repeated(loss(m, precision))
     jobs["loss of RecBole"] = repeated(stock_loss)
