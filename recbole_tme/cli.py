@@ -17,6 +17,7 @@ COMMANDS = {
     "audit": "data.audit",
     "table": "report.tables",
     "significance": "report.significance",
+    "report": "report.comparison",
     "diagnose": "experiment.diagnose",
     "recommend": "serving.recommend",
     "bundle": "serving.bundle",

@@ -1,0 +1,130 @@
+"""``recbole-tme report``: finished runs compared, as tables for papers and as one page to read."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from recbole_tme import tabular
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.files import write_atomically, writing
+from recbole_tme.report import latex, tidy
+from recbole_tme.report.evaluated import read_by_dataset
+from recbole_tme.report.section import TESTED, Section, assemble
+from recbole_tme.report.sheets import seeds, sheets, with_interval
+from recbole_tme.report.tables import caption
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``recbole-tme report``."""
+    parser.description = (
+        "Compare finished runs: comparison.csv, .md, .tex and one self-contained report.html. Runs of several data "
+        "sets get a section each; runs of one data set must share their protocol."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: %(default)s)")
+    parser.add_argument("--reference", help="what the others are compared with: a model's name, or one of its run "
+                        "directories (default: the best model)")  # fmt: skip
+    parser.add_argument("--title", help="of the page (default: the data sets)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``recbole-tme report`` with parsed arguments.
+
+    Raises:
+        UserError: the runs cannot be compared, or the folder cannot be written to.
+    """
+    words = ["recbole-tme", "report", *map(str, args.runs)]
+    if args.reference:
+        words.append(f"--reference={args.reference}")
+    write_report(args.runs, args.out, reference=args.reference, plan={"command": shlex.join(words)}, title=args.title)
+    return 0
+
+
+def write_report(
+    directories: Sequence[Path],
+    out: Path,
+    *,
+    reference: str | None = None,
+    failures: Sequence[Mapping] = (),
+    plan: Mapping | None = None,
+    title: str | None = None,
+) -> None:
+    """Compare finished runs: write ``comparison.csv``, ``.md``, ``.tex`` and ``report.html``, and print the ranking.
+
+    The same runs give the same bytes.
+
+    Args:
+        directories: run directories, or folders of them.
+        out: folder to write to, made where it is missing.
+        reference: what the others are compared with, a model's name or one of its run directories; default the best.
+        failures: runs that gave no result, each with model, seed, reason and log.
+        plan: how the runs came about: ``command`` (a line), ``tuning`` (``study.json`` by model), ``seed_independent``
+            (names of the models whose seed changes nothing); all optional.
+        title: of the page; default the data sets.
+
+    Raises:
+        UserError: no run has finished, runs of one data set cannot be compared, the reference is none of the models,
+            a run's files are damaged, or the folder cannot be written to.
+    """
+    plan = plan or {}
+    runs = read_by_dataset(directories)
+    if not runs:
+        raise UserError("there is no finished run to report on; see the runs' log.txt for what stopped them")
+    sections = [assemble(part, reference, failures, plan) for _, part in sorted(runs.items())]
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("comparison.csv", tidy.csv_text(sections)),
+        ("comparison.md", markdown(sections)),
+        ("comparison.tex", tex(sections)),
+    ):
+        write_atomically(out / name, text.encode())
+    print("\n\n".join(map(terminal, sections)))
+    print(f"\nwritten to {out}: comparison.csv, comparison.md, comparison.tex, report.html")
+
+
+def terminal(section: Section) -> str:
+    """The ranking with intervals and tests, narrow enough for a terminal."""
+    tests = {(line.model, line.metric): line for line in section.comparisons}
+    rows = []
+    for model in section.models:
+        cells = [model.name, seeds(model, 0)]
+        for metric in TESTED:
+            line = tests.get((model.name, metric))
+            cells += [
+                with_interval(model.estimates[metric]),
+                f"{100 * line.difference:+.2f}" if line else "",
+                f"{line.p_holm:.4f}" if line else "reference",
+            ]
+        rows.append(cells)
+    for one in section.failures:
+        rows.append([str(one["model"]), f"seed {one['seed']} failed: {one['reason']}", *[""] * (3 * len(TESTED))])
+    head = ["model", "seeds"]
+    for metric in TESTED:
+        head += [shown_name(metric), "±", "Holm p"]
+    return f"{caption(section.protocol)}\n\n{tabular.aligned(head, rows)}"
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """All tables of all sections."""
+    parts = []
+    for section in sections:
+        parts.append(caption(section.protocol))
+        for sheet in sheets(section):
+            parts.append(f"**{sheet.title}**" + (f". {sheet.note}." if sheet.note else ""))
+            parts.append(tabular.markdown(sheet.head, sheet.rows, sheet.left))
+    return "\n\n".join(parts) + "\n"
+
+
+def tex(sections: Sequence[Section]) -> str:
+    """All tables of all sections, for a document that uses booktabs and graphicx."""
+    parts = [r"% \input this file in a document with \usepackage{booktabs,graphicx}."]
+    for section in sections:
+        dataset = section.protocol["dataset"]
+        source = f"{dataset}, protocol {section.protocol['fingerprint']}"
+        parts += [latex.table(sheet, f"tab:{dataset}-{sheet.key}", source) for sheet in sheets(section)]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,143 @@
+"""Everything a report says of the models of one protocol, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.significance import Comparison, Estimate, compare, estimate
+from recbole_tme.itemlist import ItemList
+from recbole_tme.report.details import Costs, beyond_accuracy, costs, read_command, read_details, read_history
+from recbole_tme.report.evaluated import Evaluated, ModelRuns, find_reference, group_runs
+from recbole_tme.report.slices import SliceGroup, slice_groups
+
+METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20", "ndcg@20")
+# What models are ranked by comes last; these two are tested, and shown wherever there is no room for all.
+TESTED = ("hit@20", "mrr@20")
+RANKED_BY = TESTED[-1]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model's part of a section.
+
+    Attributes:
+        name: the model, and the settings that tell it from others of the same model.
+        model: the model's name alone.
+        seeds: of its runs, ascending.
+        seed_independent: whether its seed changes nothing.
+        estimates: by metric.
+        costs: see there.
+        beyond: see :func:`~recbole_tme.report.details.beyond_accuracy`.
+        histories: the rows of each run's ``history.csv``.
+        spectrum: singular values of the item table over the largest, of the first seed; empty without.
+        examples: of the first seed, as in ``details.json``.
+        tuning: what was spent on choosing its settings, as in ``study.json``; empty if nothing is known.
+        commands: that made its runs.
+    """
+
+    name: str
+    model: str
+    seeds: list[int]
+    seed_independent: bool
+    estimates: dict[str, Estimate]
+    costs: Costs
+    beyond: dict[str, float | None]
+    histories: list[list[dict]]
+    spectrum: list[float]
+    examples: list[dict]
+    tuning: Mapping
+    commands: list[str]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The comparison of models on one data set by one protocol.
+
+    Attributes:
+        protocol: as in ``metrics.json``.
+        reference: name of the model that the others are compared with.
+        models: best first.
+        comparisons: of each other model with the reference, models in the same order.
+        slices: cuts of the test set.
+        failures: runs that gave no result: model, seed, reason, log.
+        catalogue: item names and clicks; ``None`` for runs from before they were kept.
+        item_ids: external item id by internal id.
+    """
+
+    protocol: Mapping
+    reference: str
+    models: list[Model]
+    comparisons: list[Comparison]
+    slices: list[SliceGroup]
+    failures: list[Mapping]
+    catalogue: ItemList | None
+    item_ids: list[str]
+
+
+def assemble(runs: Sequence[Evaluated], reference: str | None, failures: Sequence[Mapping], plan: Mapping) -> Section:
+    """Compute everything a report says of some runs of one protocol.
+
+    Args:
+        runs: of the same instances.
+        reference: a model's name or one of its run directories; default the best model.
+        failures: runs that gave no result.
+        plan: what is known of how the runs came about, see :func:`~recbole_tme.report.comparison.write_report`.
+
+    Raises:
+        UserError: the reference is no model, two runs are the same, or a run's files are damaged.
+    """
+    groups = group_runs(runs)
+    ranks = {group.name: [run.ranks for run in group.runs] for group in groups}
+    estimates = {(line.model, line.metric): line for line in estimate(ranks, METRICS)}
+    groups.sort(key=lambda group: (-estimates[group.name, RANKED_BY].value, group.name))
+    reference = find_reference(groups, reference)
+    pairs = [(group.name, reference) for group in groups if group.name != reference]
+    catalogue = read_catalogue(runs)
+    protocol = runs[0].result["protocol"]
+    return Section(
+        protocol=protocol,
+        reference=reference,
+        models=[one_model(g, {metric: estimates[g.name, metric] for metric in METRICS}, plan) for g in groups],
+        comparisons=compare(ranks, pairs, TESTED) if pairs else [],
+        slices=slice_groups(ranks, TESTED, catalogue),
+        failures=[one for one in failures if one.get("dataset", protocol["dataset"]) == protocol["dataset"]],
+        catalogue=catalogue,
+        item_ids=runs[0].directory.read_items() if runs[0].directory.items_file.is_file() else [],
+    )
+
+
+def one_model(group: ModelRuns, estimates: dict[str, Estimate], plan: Mapping) -> Model:
+    """What a section says of one model."""
+    runs = sorted(group.runs, key=lambda run: run.result["seed"])
+    details = [read_details(run.directory) for run in runs]
+    return Model(
+        name=group.name,
+        model=group.model,
+        seeds=[run.result["seed"] for run in runs],
+        seed_independent=group.model in plan.get("seed_independent", ()),
+        estimates=estimates,
+        costs=costs(group, details),
+        beyond=beyond_accuracy(details),
+        histories=[read_history(run.directory) for run in runs],
+        spectrum=details[0].get("spectrum") or [],
+        examples=details[0].get("examples") or [],
+        tuning=plan.get("tuning", {}).get(group.model) or {},
+        commands=[command for run in runs if (command := read_command(run.directory))],
+    )
+
+
+def read_catalogue(runs: Sequence[Evaluated]) -> ItemList | None:
+    """The catalogue of the first run that kept it.
+
+    Raises:
+        UserError: it is damaged, or of another data set.
+    """
+    files = [run.directory.catalogue_file for run in runs if run.directory.catalogue_file.is_file()]
+    if not files:
+        return None
+    catalogue = ItemList.read(files[0])
+    if len(catalogue.ids) != (wanted := runs[0].result["protocol"]["items"]):
+        raise UserError(f"{files[0]} has {len(catalogue.ids)} items, the run's protocol {wanted}; run the model again")
+    return catalogue

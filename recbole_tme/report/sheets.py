@@ -1,0 +1,218 @@
+"""The tables of a comparison as text: made once, set in Markdown, LaTeX and HTML alike."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recbole_tme.evaluation.significance import CONFIDENCE, RESAMPLES, Estimate
+from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.report.section import METRICS, RANKED_BY, TESTED, Model, Section
+from recbole_tme.report.slices import FEWEST_SESSIONS, LAST_CLICK, POPULARITY_CLASSES, SLICE_RESAMPLES, SliceGroup
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table.
+
+    Attributes:
+        key: short name, such as "ranking".
+        title: what stands above it.
+        head: the columns' names.
+        rows: cells as text; the first ``left`` columns are words, the others figures.
+        note: how to read it.
+        left: see ``rows``.
+    """
+
+    key: str
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    left: int = 1
+
+
+def sheets(section: Section) -> list[Sheet]:
+    """All tables of a section; those without a row are left out."""
+    made = [
+        ranking(section),
+        intervals(section),
+        differences(section),
+        *(slice_sheet(section, group) for group in section.slices),
+        cost_sheet(section),
+        beyond_sheet(section),
+        failure_sheet(section),
+    ]
+    return [sheet for sheet in made if sheet.rows]
+
+
+def ranking(section: Section) -> Sheet:
+    """Means over seeds, best model first, then the models of which no run gave a result."""
+    failed = Counter(one["model"] for one in section.failures)
+    rows = []
+    for place, model in enumerate(section.models, 1):
+        cells = [mean_and_spread(model.estimates[metric]) for metric in METRICS]
+        cells.append(percent(model.estimates[RANKED_BY].tie_share))
+        rows.append([str(place), model.name, seeds(model, failed.pop(model.model, 0)), *cells])
+    for name, count in failed.items():
+        rows.append([NOTHING, name, f"0 ({count} failed)", *[NOTHING] * (len(METRICS) + 1)])
+    note = (
+        f"Ranked by {shown_name(RANKED_BY)}; percent; ± is the standard deviation over seeds; tied targets is the "
+        "share of test instances whose target scores exactly as another item"
+    )
+    if any(model.seed_independent for model in section.models):
+        note += "; * the seed changes nothing in this model"
+    return Sheet("ranking", "Ranking", ["", "model", "seeds", *map(shown_name, METRICS), "tied targets"], rows, note, 2)
+
+
+def intervals(section: Section) -> Sheet:
+    """Intervals of the metrics, over all instances and over the last click of each session."""
+    kinds = section.slices[0].slices
+    last = next(part for part in kinds if part.name == LAST_CLICK)
+    head = ["model"]
+    for name in ("", "last click "):
+        head += [f"{name}{shown_name(metric)}" for metric in TESTED]
+    rows = [
+        [
+            model.name,
+            *(with_interval(model.estimates[metric]) for metric in TESTED),
+            *(with_interval(last.estimates[model.name, metric]) for metric in TESTED),
+        ]
+        for model in section.models
+    ]
+    note = (
+        f"{CONFIDENCE:.0%} percentile intervals by resampling whole test sessions ({RESAMPLES:,} times; last click "
+        f"{SLICE_RESAMPLES:,} times); last click: one instance per session, its last"
+    )
+    return Sheet("intervals", "Intervals", head, rows, note)
+
+
+def differences(section: Section) -> Sheet:
+    """Each model against the reference."""
+    rows = [
+        [
+            line.model,
+            shown_name(line.metric),
+            f"{100 * line.difference:+.2f}",
+            f"{100 * line.low:+.2f} .. {100 * line.high:+.2f}",
+            f"{line.p:.4f}",
+            f"{line.p_holm:.4f}",
+            f"{line.effect:+.3f}",
+            percent(line.equal_sessions),
+        ]
+        for line in section.comparisons
+    ]
+    head = ["model", "metric", "difference", f"{CONFIDENCE:.0%} interval", "p", "Holm p", "effect", "equal sessions"]
+    note = (
+        f"Model minus {section.reference} in points, on the same test sessions; p two-sided from {RESAMPLES:,} paired "
+        f"resamples of whole sessions, Holm p adjusted for these {len(rows)} comparisons; effect is the difference in "
+        "standard deviations of the sessions' differences; equal sessions (%) are those on which both do equally"
+    )
+    return Sheet("differences", f"Differences to {section.reference}", head, rows, note, 2)
+
+
+def slice_sheet(section: Section, group: SliceGroup) -> Sheet:
+    """A cut of the test set, a column per part, a row per metric and model."""
+    rows = [
+        ["instances", "", *(f"{part.instances:,}" for part in group.slices)],
+        ["sessions", "", *(f"{part.sessions:,}" for part in group.slices)],
+    ]
+    for metric in TESTED:
+        for model in section.models:
+            cells = [with_interval(part.estimates[model.name, metric]) for part in group.slices]
+            rows.append([model.name, shown_name(metric), *cells])
+    head = ["model", "metric", *(part.name for part in group.slices)]
+    note = f"Percent; intervals from {SLICE_RESAMPLES:,} resamples, with at least {FEWEST_SESSIONS} sessions"
+    if group.key == "popularity":
+        note += f"; each class of items clicked in training has about 1/{POPULARITY_CLASSES} of all clicks there"
+    return Sheet(group.key, f"By {group.title}", head, rows, note, 2)
+
+
+def cost_sheet(section: Section) -> Sheet:
+    """What the models cost, and what choosing their settings did."""
+    rows = [
+        [
+            model.name,
+            number(model.costs.parameters, ",.0f"),
+            number(model.costs.epoch_seconds, ",.1f"),
+            number(model.costs.query_ms, ",.2f"),
+            number(model.costs.peak_memory_mb, ",.0f"),
+            tuning(model.tuning),
+            model.costs.device or NOTHING,
+        ]
+        for model in section.models
+    ]
+    head = ["model", "parameters", "s per epoch", "ms per query", "peak MB", "tuning", "measured on"]
+    note = "Means over seeds; ms per query: median time to score the catalogue for one session; peak MB of the process"
+    return Sheet("costs", "Costs", head, rows, note)
+
+
+def beyond_sheet(section: Section) -> Sheet:
+    """What kind of items the models recommend."""
+    rows = [
+        [
+            model.name,
+            percent(model.beyond["coverage"]),
+            number(model.beyond["gini"], ".3f"),
+            percent(model.beyond["popularity"]),
+            percent(model.beyond["target_popularity"]),
+        ]
+        for model in section.models
+        if any(value is not None for value in model.beyond.values())
+    ]
+    note = (
+        "Top-20 lists of the test set; coverage: share of the catalogue in at least one list (%); Gini of how often "
+        "items are recommended; popularity: mean percentile of the items by clicks in training (100 = most clicked)"
+    )
+    head = ["model", "coverage", "Gini", "popularity", "targets' popularity"]
+    return Sheet("beyond", "Beyond accuracy", head, rows, note)
+
+
+def failure_sheet(section: Section) -> Sheet:
+    """The runs that gave no result, with the reason."""
+    rows = [
+        [str(one.get(key) if one.get(key) is not None else NOTHING) for key in ("model", "seed", "reason", "log")]
+        for one in section.failures
+    ]
+    return Sheet("failures", "Failed runs", ["model", "seed", "reason", "log"], rows, left=4)
+
+
+def seeds(model: Model, failed: int) -> str:
+    """How many seeds a model's figures are the mean of, and how many of its runs gave none."""
+    return f"{len(model.seeds)}{'*' * model.seed_independent}{f' ({failed} failed)' * bool(failed)}"
+
+
+def tuning(study: Mapping) -> str:
+    """A tuning budget in words."""
+    if not study:
+        return NOTHING
+    said = []
+    if study.get("trials") is not None:
+        said.append(f"{study['trials']} trials")
+    if study.get("seconds") is not None:
+        said.append(f"{study['seconds']:,.0f} s")
+    return ", ".join(said) or NOTHING
+
+
+def mean_and_spread(line: Estimate) -> str:
+    """``51.19 ± 0.12`` in percent; without a spread for one seed."""
+    text = percent(line.value)
+    return text if math.isnan(line.spread) else f"{text} ± {100 * line.spread:.2f}"
+
+
+def with_interval(line: Estimate) -> str:
+    """``51.19 (49.50 .. 52.80)`` in percent."""
+    text = percent(line.value)
+    return text if math.isnan(line.low) else f"{text} ({100 * line.low:.2f} .. {100 * line.high:.2f})"
+
+
+def percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.2f}"
+
+
+def number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
