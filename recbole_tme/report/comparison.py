@@ -12,7 +12,9 @@ from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import shown_name
 from recbole_tme.files import write_atomically, writing
 from recbole_tme.report import latex, tidy
+from recbole_tme.report.axes import with_sign
 from recbole_tme.report.evaluated import read_by_dataset
+from recbole_tme.report.page import page
 from recbole_tme.report.section import TESTED, Section, assemble
 from recbole_tme.report.sheets import seeds, sheets, with_interval
 from recbole_tme.report.tables import caption
@@ -81,6 +83,7 @@ def write_report(
         ("comparison.csv", tidy.csv_text(sections)),
         ("comparison.md", markdown(sections)),
         ("comparison.tex", tex(sections)),
+        ("report.html", page(sections, plan, title)),
     ):
         write_atomically(out / name, text.encode())
     print("\n\n".join(map(terminal, sections)))
@@ -97,7 +100,7 @@ def terminal(section: Section) -> str:
             line = tests.get((model.name, metric))
             cells += [
                 with_interval(model.estimates[metric]),
-                f"{100 * line.difference:+.2f}" if line else "",
+                with_sign(100 * line.difference) if line else "",
                 f"{line.p_holm:.4f}" if line else "reference",
             ]
         rows.append(cells)

@@ -9,7 +9,7 @@ from recbole_tme.report.sheets import Sheet
 ESCAPES = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"},
-    **{"±": r"$\pm$", "−": "$-$", "–": "--", "—": "---", "|": r"\textbar{}", '"': r"\textquotedbl{}", "\n": " "},
+    **{"±": r"$\pm$", "−": "$-$", "–": "--", "—": "---", "|": r"\textbar{}", "\n": " "},
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from recbole_tme.evaluation.significance import CONFIDENCE, RESAMPLES, Estimate
 from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.report.axes import with_sign
 from recbole_tme.report.section import METRICS, RANKED_BY, TESTED, Model, Section
 from recbole_tme.report.slices import FEWEST_SESSIONS, LAST_CLICK, POPULARITY_CLASSES, SLICE_RESAMPLES, SliceGroup
 
@@ -97,11 +98,11 @@ def differences(section: Section) -> Sheet:
         [
             line.model,
             shown_name(line.metric),
-            f"{100 * line.difference:+.2f}",
-            f"{100 * line.low:+.2f} .. {100 * line.high:+.2f}",
+            with_sign(100 * line.difference),
+            f"{with_sign(100 * line.low)} .. {with_sign(100 * line.high)}",
             f"{line.p:.4f}",
             f"{line.p_holm:.4f}",
-            f"{line.effect:+.3f}",
+            with_sign(line.effect),
             percent(line.equal_sessions),
         ]
         for line in section.comparisons
@@ -117,15 +118,17 @@ def differences(section: Section) -> Sheet:
 
 def slice_sheet(section: Section, group: SliceGroup) -> Sheet:
     """A cut of the test set, a column per part, a row per metric and model."""
+    # The table of intervals has the last clicks.
+    parts = [part for part in group.slices if part.name != LAST_CLICK]
     rows = [
-        ["instances", "", *(f"{part.instances:,}" for part in group.slices)],
-        ["sessions", "", *(f"{part.sessions:,}" for part in group.slices)],
+        ["instances", "", *(f"{part.instances:,}" for part in parts)],
+        ["sessions", "", *(f"{part.sessions:,}" for part in parts)],
     ]
     for metric in TESTED:
         for model in section.models:
-            cells = [with_interval(part.estimates[model.name, metric]) for part in group.slices]
+            cells = [with_interval(part.estimates[model.name, metric]) for part in parts]
             rows.append([model.name, shown_name(metric), *cells])
-    head = ["model", "metric", *(part.name for part in group.slices)]
+    head = ["model", "metric", *(part.name for part in parts)]
     note = f"Percent; intervals from {SLICE_RESAMPLES:,} resamples, with at least {FEWEST_SESSIONS} sessions"
     if group.key == "popularity":
         note += f"; each class of items clicked in training has about 1/{POPULARITY_CLASSES} of all clicks there"

@@ -1,0 +1,64 @@
+"""Single test sessions: what each model recommends, and where the target ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recbole_tme.report.section import Section
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model recommends: item names, best first, and the target's rank."""
+
+    model: str
+    rank: float
+    recommended: list[str]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test instance, in item names."""
+
+    instance: int
+    session: list[str]
+    target: str
+    answers: list[Answer]
+
+
+def examples(section: Section) -> list[Example]:
+    """The instances that a model shows, in order, each with the answers of the models that show it."""
+    found: dict[int, Example] = {}
+    for model in section.models:
+        for one in model.examples:
+            clicks = [item_name(section, item) for item in one["session"]]
+            target = item_name(section, one["target"])
+            example = found.setdefault(one["instance"], Example(one["instance"], clicks, target, []))
+            recommended = [item_name(section, item) for item in one["recommended"]]
+            example.answers.append(Answer(model.name, one["rank"], recommended))
+    return [found[instance] for instance in sorted(found)]
+
+
+def item_name(section: Section, item: str | int) -> str:
+    """An item's title with its id, or its id where it has no title.
+
+    Args:
+        section: whose catalogue it is.
+        item: external id, or internal number.
+    """
+    if isinstance(item, int) and 0 <= item < len(section.item_ids):
+        item = section.item_ids[item]
+    title = section.catalogue.titles.get(str(item)) if section.catalogue else None
+    return f"{title} ({item})" if title else str(item)
+
+
+def shown_rank(rank: float) -> str:
+    """``25``, or ``25.5`` for a target that ties."""
+    return f"{rank:,.1f}".removesuffix(".0")
+
+
+def ranks_of(example: Example, names: Sequence[str]) -> str:
+    """Where the target ranked, in the order of some models."""
+    ranks = {answer.model: shown_rank(answer.rank) for answer in example.answers}
+    return ", ".join(f"{name} {ranks[name]}" for name in names if name in ranks)
