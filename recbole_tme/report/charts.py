@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
 from recbole_tme.report.axes import Scale, scale, shown, with_sign
 
 WIDTH = 360
-LETTER = 6.9  # width of an average letter at the size of labels
+LETTER = 7.3  # width of a letter at the size of labels, in a wide typeface
 LINE = 13  # height of a line of labels
 LABEL_LETTERS = 14
 COLOURS = 8
+ASIDE = 4  # between the models' intervals in a category
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def interval_plot(rows: Sequence[Interval], x_label: str, alt: str, signed: bool
             _text(8, y + 12, row.name, "name"),
             _text(WIDTH - 4, y + 25, figure, "name end"),
             _line(x(row.low), y + 21, x(row.high), y + 21, f"interval {kind}"),
-            f'<circle class="dot {kind}" cx="{x(row.value):.1f}" cy="{y + 21}" r="4"/>',
+            f'<circle class="dot {kind}" cx="{x(row.value):.1f}" cy="{y + 21}" r="3.5"/>',
         ]
     return _svg(bottom + 34, alt, parts)
 
@@ -90,7 +92,7 @@ def line_chart(
         series: at least one, each with a point.
         x_label, y_label: what the axes are.
         alt: the drawing in words.
-        categories: names of ``x`` = 0, 1, ...; without them ``x`` is a figure.
+        categories: names, two or more, of ``x`` = 0, 1, ...; without them ``x`` is a figure.
         zero: whether ``y`` begins at 0.
         whole: whether only whole numbers make sense for ``x``.
     """
@@ -103,7 +105,8 @@ def line_chart(
     if categories:
         x = Scale(-0.3, len(categories) - 0.7, left, right)
         # Names that would run into each other stand on two lines in turn.
-        crowded = max(len(name) for name in categories) * LETTER > (right - left) / len(categories)
+        widest = max(len(a) + len(b) for a, b in pairwise(categories)) / 2
+        crowded = widest * LETTER > (right - left) / len(categories)
         for i, name in enumerate(categories):
             parts.append(_text(x(i), height + 15 + LINE * (crowded and i % 2), name, "tick middle"))
         parts.append(_text((left + right) / 2, height + 30 + LINE * crowded, x_label, "label middle"))
@@ -112,16 +115,19 @@ def line_chart(
         x = Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, left, right)
         parts += grid_x(x, top, height, x_label, whole=whole)
     labels = []
-    for one in series:
+    for i, one in enumerate(series):
         look = colour(one.number)
-        parts += [_line(x(at), y(low), x(at), y(high), f"bar {look}") for at, low, high in one.bars]
-        for line in one.lines:
-            path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in line)
+        # Side by side, so that intervals of one category do not cover each other.
+        aside = (i - (len(series) - 1) / 2) * ASIDE if categories else 0.0
+        moved = [[(x(a) + aside, y(b)) for a, b in line] for line in one.lines]
+        parts += [_line(x(at) + aside, y(low), x(at) + aside, y(high), f"bar {look}") for at, low, high in one.bars]
+        for line in moved:
+            path = " ".join(f"{a:.1f},{b:.1f}" for a, b in line)
             parts.append(f'<polyline class="line {look}" points="{path}"><title>{escape(one.name)}</title></polyline>')
             if categories or len(line) < 12:
-                parts += [f'<circle class="dot {look}" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.5"/>' for a, b in line]
-        end = max(one.lines, key=lambda line: line[-1][0])[-1]
-        labels.append((y(end[1]), x(end[0]), one.name, look))
+                parts += [f'<circle class="dot {look}" cx="{a:.1f}" cy="{b:.1f}" r="2.5"/>' for a, b in line]
+        end_x, end_y = max(moved, key=lambda line: line[-1][0])[-1]
+        labels.append((end_y, end_x, one.name, look))
     labels.sort()
     for at, (end_y, end_x, name, look) in zip(spread([label[0] for label in labels], top, height), labels):
         parts.append(_line(end_x + 3, end_y, right + 8, at, f"leader {look}"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recbole_tme.report.section import Section
+
+TOP = 20
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,10 @@ def shown_rank(rank: float) -> str:
     return f"{rank:,.1f}".removesuffix(".0")
 
 
-def ranks_of(example: Example, names: Sequence[str]) -> str:
-    """Where the target ranked, in the order of some models."""
-    ranks = {answer.model: shown_rank(answer.rank) for answer in example.answers}
-    return ", ".join(f"{name} {ranks[name]}" for name in names if name in ranks)
+def outcome(example: Example, reference: str) -> str:
+    """How the models did, in a few words."""
+    hits = sum(answer.rank <= TOP for answer in example.answers)
+    own = [
+        f"{answer.model} ranks it {shown_rank(answer.rank)}" for answer in example.answers if answer.model == reference
+    ]
+    return "; ".join([*own, f"in the first {TOP} of {hits} of {len(example.answers)} models"])

@@ -17,7 +17,6 @@ MOST_LINES = 6
 COSTS = (
     ("epoch_seconds", "seconds per epoch of training", ",.1f"),
     ("query_ms", "milliseconds per query", ",.2f"),
-    ("parameters", "parameters", ",.0f"),
 )
 
 

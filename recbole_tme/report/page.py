@@ -10,7 +10,7 @@ from string import Template
 
 from recbole_tme.evaluation.summary import protocol_lines, shown_name
 from recbole_tme.report import figures, sheets
-from recbole_tme.report.examples import Example, examples, ranks_of, shown_rank
+from recbole_tme.report.examples import Example, examples, outcome, shown_rank
 from recbole_tme.report.section import RANKED_BY, Section
 from recbole_tme.report.sheets import Sheet
 
@@ -20,6 +20,9 @@ LONG_CELL = 60
 # An interval stands below its figure: half as wide.
 INTERVAL = re.compile(r"^([\d.]+) \(([\d.]+) \.\. ([\d.]+)\)$")
 BELOW = r"\1<small>\2–\3</small>"
+
+# Of the parts whose heading is not that of their table.
+HEADINGS = {"training": "Training curves", "costs": "Accuracy against cost", "spectrum": "Embedding spectrum"}
 
 
 def page(sections: Sequence[Section], plan: Mapping, title: str | None) -> str:
@@ -76,23 +79,20 @@ def section_body(section: Section, key: str, plan: Mapping) -> str:
         "costs": figures.cost_figures(section),
         "spectrum": figures.spectrum_figure(section),
     }
-    # Each part: its key, which its charts and tables share, and its heading.
-    headings = {
-        **{name: by_key[name].title for name in ("ranking", "differences", "intervals") if name in by_key},
-        **{group.key: by_key[group.key].title for group in section.slices},
-        **{"training": "Training curves", "costs": "Accuracy against cost", "beyond": "Beyond accuracy"},
-        **{"spectrum": "Embedding spectrum", "failures": "Failed runs"},
-    }
-    order = ["failures", *(name for name in headings if name != "failures")]
+    cuts = [group.key for group in section.slices]
+    titles = HEADINGS | {key: sheet.title for key, sheet in by_key.items() if key not in HEADINGS}
     parts = []
-    for name in order:
-        if name in headings and (drawn.get(name) or name in by_key):
-            found = [by_key[name]] if name in by_key else []
-            parts.append((name, headings[name], charts(drawn.get(name, [])) + tables(found, section.reference)))
+    for name in ("failures", "ranking", "differences", "intervals", *cuts, "training", "costs", "beyond", "spectrum"):
+        content = charts(drawn.get(name, []))
+        if name in by_key:
+            # Where a chart shows the models at a glance, the long table is folded.
+            content += table_with_note(by_key[name], section.reference, folded=name in cuts and bool(content))
+        if content:
+            parts.append((name, titles[name], content))
     shown = examples(section)
     if shown:
-        names = [model.name for model in section.models]
-        parts.append(("examples", "Sessions", "\n".join(example_block(one, names) for one in shown)))
+        blocks = "\n".join(example_block(one, section.reference) for one in shown)
+        parts.append(("examples", "Sessions and recommendations", blocks))
     links = "".join(f'<li><a href="#{key}-{name}">{escape(heading)}</a></li>' for name, heading, _ in parts)
     blocks = "\n".join(
         f'<section aria-labelledby="{key}-{name}"><h3 id="{key}-{name}">{escape(heading)}</h3>\n{content}</section>'
@@ -140,14 +140,11 @@ def charts(drawn: Sequence[figures.Figure]) -> str:
     return f'<div class="figures">\n{chr(10).join(blocks)}\n</div>\n'
 
 
-def tables(found: Sequence[Sheet], reference: str) -> str:
-    """Tables with their notes."""
-    blocks = []
-    for sheet in found:
-        blocks.append(table_block(sheet, reference))
-        if sheet.note:
-            blocks.append(f'<p class="note">{escape(sheet.note)}.</p>')
-    return "\n".join(blocks)
+def table_with_note(sheet: Sheet, reference: str, folded: bool) -> str:
+    """A table with its note."""
+    note = f'\n<p class="note">{escape(sheet.note)}.</p>' if sheet.note else ""
+    block = table_block(sheet, reference) + note
+    return f"<details><summary>As a table, with intervals</summary>{block}</details>" if folded else block
 
 
 def table_block(sheet: Sheet, reference: str = "") -> str:
@@ -174,7 +171,7 @@ def _cells(cells: Sequence[str], left: int, name_column: int) -> Iterable[str]:
             yield f"<td{word(i < left)}>{INTERVAL.sub(BELOW, escape(cell))}</td>"
 
 
-def example_block(example: Example, names: Sequence[str]) -> str:
+def example_block(example: Example, reference: str) -> str:
     """A session, its target and the models' lists, folded."""
     session = "".join(f"<li>{escape(name)}</li>" for name in example.session)
     rows = "".join(
@@ -185,7 +182,7 @@ def example_block(example: Example, names: Sequence[str]) -> str:
     clicks = len(example.session)
     return (
         f'<details class="example"><summary>{clicks} click{"s" * (clicks > 1)}, then <b>{escape(example.target)}</b>'
-        f' <span class="ranks">ranked {escape(ranks_of(example, names))}</span></summary>\n'
+        f' <span class="ranks">{escape(outcome(example, reference))}</span></summary>\n'
         f'<p class="note">Clicked:</p><ol class="items">{session}</ol>\n'
         f'<div class="scroll" tabindex="0" role="region" aria-label="recommended after test instance '
         f'{example.instance}"><table><thead><tr><th scope="col" class="word">model</th><th scope="col">rank</th>'

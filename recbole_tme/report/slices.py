@@ -84,7 +84,7 @@ def length_masks(length: np.ndarray) -> dict[str, np.ndarray]:
     """Instances by the clicks before their target, ``[n]`` bool each."""
     masks = {}
     for first, last in LENGTHS:
-        name = f"more than {first - 1}" if last is None else str(first) if first == last else f"{first}–{last}"
+        name = f">{first - 1}" if last is None else str(first) if first == last else f"{first}–{last}"
         masks[name] = (length >= first) & (length <= (np.inf if last is None else last))
     return masks
 
