@@ -69,7 +69,7 @@ def interval_plot(rows: Sequence[Interval], x_label: str, alt: str, signed: bool
         figure = with_sign(row.value) if signed else f"{row.value:.2f}"
         kind = "reference" if row.marked else "s0"
         parts += [
-            _text(8, y + 12, row.name, "name"),
+            _text(8, y + 12, short(row.name, int((WIDTH - 16) / LETTER)), "name", row.name),
             _text(WIDTH - 4, y + 25, figure, "name end"),
             _line(x(row.low), y + 21, x(row.high), y + 21, f"interval {kind}"),
             f'<circle class="dot {kind}" cx="{x(row.value):.1f}" cy="{y + 21}" r="3.5"/>',
@@ -191,13 +191,14 @@ def spread(positions: Sequence[float], top: float, bottom: float, gap: float = L
     return [max(place, top - LINE) for place in placed]
 
 
-def short(name: str) -> str:
-    """A name that fits beside a line: its model, and the last value of what sets it apart."""
-    if len(name) <= LABEL_LETTERS:
+def short(name: str, most: int = LABEL_LETTERS) -> str:
+    """A name of at most so many letters: its model, and the last of what sets it apart."""
+    if len(name) <= most:
         return name
-    head = name.partition(" ")[0][: LABEL_LETTERS - 6]
-    tail = name[len(head) + 2 - LABEL_LETTERS :]
-    return f"{head} …{tail[max(0, tail.rfind('=')) :]}"
+    head = name.partition(" ")[0][: most - 6]
+    tail = name[len(head) + 2 - most :]
+    start = tail.find(" ") + 1 or max(0, tail.rfind("="))
+    return f"{head} …{tail[start:]}"
 
 
 def colour(number: int) -> str:

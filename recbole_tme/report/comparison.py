@@ -16,7 +16,7 @@ from recbole_tme.report.axes import with_sign
 from recbole_tme.report.evaluated import read_by_dataset
 from recbole_tme.report.page import page
 from recbole_tme.report.section import TESTED, Section, assemble
-from recbole_tme.report.sheets import seeds, sheets, with_interval
+from recbole_tme.report.sheets import sheets, with_interval
 from recbole_tme.report.tables import caption
 
 
@@ -91,25 +91,19 @@ def write_report(
 
 
 def terminal(section: Section) -> str:
-    """The ranking with intervals and tests, narrow enough for a terminal."""
+    """The ranking with intervals and tests, narrow enough for a terminal, and the runs that failed."""
     tests = {(line.model, line.metric): line for line in section.comparisons}
+    head = ["model", "seeds", *(name for metric in TESTED for name in (shown_name(metric), "difference", "Holm p"))]
     rows = []
     for model in section.models:
-        cells = [model.name, seeds(model, 0)]
+        cells = [model.name, str(len(model.seeds))]
         for metric in TESTED:
             line = tests.get((model.name, metric))
-            cells += [
-                with_interval(model.estimates[metric]),
-                with_sign(100 * line.difference) if line else "",
-                f"{line.p_holm:.4f}" if line else "reference",
-            ]
+            against = [with_sign(100 * line.difference), f"{line.p_holm:.4f}"] if line else ["reference", ""]
+            cells += [with_interval(model.estimates[metric]), *against]
         rows.append(cells)
-    for one in section.failures:
-        rows.append([str(one["model"]), f"seed {one['seed']} failed: {one['reason']}", *[""] * (3 * len(TESTED))])
-    head = ["model", "seeds"]
-    for metric in TESTED:
-        head += [shown_name(metric), "±", "Holm p"]
-    return f"{caption(section.protocol)}\n\n{tabular.aligned(head, rows)}"
+    failed = [f"failed: {one['model']}, seed {one['seed']}: {one['reason']} ({one['log']})" for one in section.failures]
+    return "\n\n".join([caption(section.protocol), tabular.aligned(head, rows), *failed])
 
 
 def markdown(sections: Sequence[Section]) -> str:

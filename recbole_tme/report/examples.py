@@ -41,17 +41,10 @@ def examples(section: Section) -> list[Example]:
     return [found[instance] for instance in sorted(found)]
 
 
-def item_name(section: Section, item: str | int) -> str:
-    """An item's title with its id, or its id where it has no title.
-
-    Args:
-        section: whose catalogue it is.
-        item: external id, or internal number.
-    """
-    if isinstance(item, int) and 0 <= item < len(section.item_ids):
-        item = section.item_ids[item]
-    title = section.catalogue.titles.get(str(item)) if section.catalogue else None
-    return f"{title} ({item})" if title else str(item)
+def item_name(section: Section, item: str) -> str:
+    """An item's title with its id, or its id where it has no title."""
+    title = section.catalogue.titles.get(item) if section.catalogue else None
+    return f"{title} ({item})" if title else item
 
 
 def shown_rank(rank: float) -> str:

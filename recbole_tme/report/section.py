@@ -32,7 +32,7 @@ class Model:
         beyond: see :func:`~recbole_tme.report.details.beyond_accuracy`.
         histories: the rows of each run's ``history.csv``.
         spectrum: singular values of the item table over the largest, of the first seed; empty without.
-        examples: of the first seed, as in ``details.json``.
+        examples: of the first seed, as in ``details.json``, in external item ids.
         tuning: what was spent on choosing its settings, as in ``study.json``; empty if nothing is known.
         commands: that made its runs.
     """
@@ -63,7 +63,6 @@ class Section:
         slices: cuts of the test set.
         failures: runs that gave no result: model, seed, reason, log.
         catalogue: item names and clicks; ``None`` for runs from before they were kept.
-        item_ids: external item id by internal id.
     """
 
     protocol: Mapping
@@ -73,7 +72,6 @@ class Section:
     slices: list[SliceGroup]
     failures: list[Mapping]
     catalogue: ItemList | None
-    item_ids: list[str]
 
 
 def assemble(runs: Sequence[Evaluated], reference: str | None, failures: Sequence[Mapping], plan: Mapping) -> Section:
@@ -88,6 +86,8 @@ def assemble(runs: Sequence[Evaluated], reference: str | None, failures: Sequenc
     Raises:
         UserError: the reference is no model, two runs are the same, or a run's files are damaged.
     """
+    # Sums over seeds round by their order; the report is the same whatever order the runs are named in.
+    runs = sorted(runs, key=lambda run: (run.result["model"], run.result["seed"], run.directory.path.name))
     groups = group_runs(runs)
     ranks = {group.name: [run.ranks for run in group.runs] for group in groups}
     estimates = {(line.model, line.metric): line for line in estimate(ranks, METRICS)}
@@ -104,13 +104,12 @@ def assemble(runs: Sequence[Evaluated], reference: str | None, failures: Sequenc
         slices=slice_groups(ranks, TESTED, catalogue),
         failures=[one for one in failures if one.get("dataset", protocol["dataset"]) == protocol["dataset"]],
         catalogue=catalogue,
-        item_ids=runs[0].directory.read_items() if runs[0].directory.items_file.is_file() else [],
     )
 
 
 def one_model(group: ModelRuns, estimates: dict[str, Estimate], plan: Mapping) -> Model:
     """What a section says of one model."""
-    runs = sorted(group.runs, key=lambda run: run.result["seed"])
+    runs = group.runs
     details = [read_details(run.directory) for run in runs]
     return Model(
         name=group.name,

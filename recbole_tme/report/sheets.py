@@ -58,9 +58,9 @@ def ranking(section: Section) -> Sheet:
     for place, model in enumerate(section.models, 1):
         cells = [mean_and_spread(model.estimates[metric]) for metric in METRICS]
         cells.append(percent(model.estimates[RANKED_BY].tie_share))
-        rows.append([str(place), model.name, seeds(model, failed.pop(model.model, 0)), *cells])
+        rows.append([str(place), model.name, seeds(model, failed), *cells])
     for name, count in failed.items():
-        rows.append([NOTHING, name, f"0 ({count} failed)", *[NOTHING] * (len(METRICS) + 1)])
+        rows.append([NOTHING, name, f"{count} failed", *[NOTHING] * (len(METRICS) + 1)])
     note = (
         f"Ranked by {shown_name(RANKED_BY)}; percent; ± is the standard deviation over seeds; tied targets is the "
         "share of test instances whose target scores exactly as another item"
@@ -184,21 +184,21 @@ def failure_sheet(section: Section) -> Sheet:
     return Sheet("failures", "Failed runs", ["model", "seed", "reason", "log"], rows, left=4)
 
 
-def seeds(model: Model, failed: int) -> str:
-    """How many seeds a model's figures are the mean of, and how many of its runs gave none."""
-    return f"{len(model.seeds)}{'*' * model.seed_independent}{f' ({failed} failed)' * bool(failed)}"
+def seeds(model: Model, failed: Counter) -> str:
+    """How many seeds a model's figures are the mean of, and how many of its runs gave none; those are used up."""
+    count = failed.pop(model.name, 0) or failed.pop(model.model, 0)
+    return f"{len(model.seeds)}{'*' * model.seed_independent}{f' ({count} failed)' * bool(count)}"
 
 
 def tuning(study: Mapping) -> str:
-    """A tuning budget in words."""
+    """A tuning budget in words, and what of it was used."""
     if not study:
         return NOTHING
-    said = []
-    if study.get("trials") is not None:
-        said.append(f"{study['trials']} trials")
-    if study.get("seconds") is not None:
-        said.append(f"{study['seconds']:,.0f} s")
-    return ", ".join(said) or NOTHING
+    used = [f"{study['trials']} trials"] if study.get("trials") is not None else []
+    used += [f"{study['seconds']:,.0f} s"] if study.get("seconds") is not None else []
+    return "; ".join(
+        [*([str(study["budget"])] if study.get("budget") else []), *(["used " + ", ".join(used)] if used else [])]
+    )
 
 
 def mean_and_spread(line: Estimate) -> str:
