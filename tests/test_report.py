@@ -154,6 +154,14 @@ def test_few_sessions_have_no_interval(tmp_path):
     assert rows and all(row["low"] == "" == row["high"] and row["value"] for row in rows)
 
 
+def test_epochs_without_a_finite_figure_are_left_out_of_the_curves(runs, tmp_path):
+    rows = ["phase,epoch,loss_recommendation,valid_mrr@20", "select,0,nan,0.1", "select,1,4.5,inf", "select,2,4.25,0.2"]
+    break_file(runs, "history.csv", "\n".join(rows) + "\n")
+    report(runs, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "4.250" in text and "20.000" in text and "nan" not in text and "inf," not in text
+
+
 def test_costs_and_descriptions_are_kept_and_gaps_are_shown_as_such(runs, tmp_path):
     rows = report(runs, tmp_path / "out")
     wanted = {"parameters": 12345, "epoch_seconds": 1.5, "query_ms": 1.5, "peak_memory_mb": 512.25, "coverage": 0.5}

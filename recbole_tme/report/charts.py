@@ -104,12 +104,7 @@ def line_chart(
     parts = grid_y(y, left, right, y_label)
     if categories:
         x = Scale(-0.3, len(categories) - 0.7, left, right)
-        # Names that would run into each other stand on two lines in turn.
-        widest = max(len(a) + len(b) for a, b in pairwise(categories)) / 2
-        crowded = widest * LETTER > (right - left) / len(categories)
-        for i, name in enumerate(categories):
-            parts.append(_text(x(i), height + 15 + LINE * (crowded and i % 2), name, "tick middle"))
-        parts.append(_text((left + right) / 2, height + 30 + LINE * crowded, x_label, "label middle"))
+        parts += category_axis(x, height, x_label, categories)
     else:
         xs = [p[0] for p in points]
         x = Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, left, right)
@@ -177,6 +172,15 @@ def grid_y(y: Scale, left: float, right: float, label: str) -> list[str]:
         parts.append(_line(left, y(tick), right, y(tick), "grid"))
         parts.append(_text(left - 5, y(tick) + 4, shown(tick), "tick end"))
     return parts
+
+
+def category_axis(x: Scale, bottom: float, label: str, names: Sequence[str]) -> list[str]:
+    """The categories' names below ``x`` = 0, 1, ..., and the axis's name."""
+    # Names that would run into each other stand on two lines in turn.
+    widest = max(len(a) + len(b) for a, b in pairwise(names)) / 2
+    crowded = widest * LETTER > x(1) - x(0)
+    parts = [_text(x(i), bottom + 15 + LINE * (crowded and i % 2), name, "tick middle") for i, name in enumerate(names)]
+    return [*parts, _text((x.start + x.end) / 2, bottom + 30 + LINE * crowded, label, "label middle")]
 
 
 def spread(positions: Sequence[float], top: float, bottom: float, gap: float = LINE) -> list[float]:

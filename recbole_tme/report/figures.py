@@ -104,7 +104,7 @@ def training_figures(section: Section) -> list[Figure]:
             for model in shown
             for seed, history in zip(model.seeds, model.histories)
         ]
-        epochs = sorted({epoch for _, values in runs for epoch, _ in values.items()})
+        epochs = sorted({epoch for _, values in runs for epoch in values})
         rows = [[f"{epoch:.0f}", *(number(values.get(epoch), ".3f") for _, values in runs)] for epoch in epochs]
         table = Sheet("curve", label, ["epoch", *(name for name, _ in runs)], rows)
         alt = f"{label} by epoch, a line per run: the table below has all figures"
@@ -168,8 +168,9 @@ def _leading_only(models: Sequence[Model]) -> str:
 
 
 def _epochs(history: Sequence[dict], column: str) -> list[tuple[float, float]]:
-    """``(epoch from 1, figure)`` of the epochs that select, where the figure is known."""
-    return [(row["epoch"] + 1, row[column]) for row in history if row.get("phase") == "select" and column in row]
+    """``(epoch from 1, figure)`` of the epochs that select, where the figure is known and finite."""
+    rows = [row for row in history if row.get("phase") == "select" and math.isfinite(row.get(column, math.nan))]
+    return [(row["epoch"] + 1, row[column]) for row in rows]
 
 
 def _scaled(line: Sequence[tuple[float, float]], factor: float) -> list[tuple[float, float]]:

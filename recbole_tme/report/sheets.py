@@ -67,7 +67,9 @@ def ranking(section: Section) -> Sheet:
     )
     if any(model.seed_independent for model in section.models):
         note += "; * the seed changes nothing in this model"
-    return Sheet("ranking", "Ranking", ["", "model", "seeds", *map(shown_name, METRICS), "tied targets"], rows, note, 2)
+    return Sheet(
+        "ranking", "Ranking", ["#", "model", "seeds", *map(shown_name, METRICS), "tied targets"], rows, note, 2
+    )
 
 
 def intervals(section: Section) -> Sheet:
