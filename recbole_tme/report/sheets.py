@@ -194,13 +194,9 @@ def seeds(model: Model, failed: Counter) -> str:
 
 def tuning(study: Mapping) -> str:
     """A tuning budget in words, and what of it was used."""
-    if not study:
-        return NOTHING
-    used = [f"{study['trials']} trials"] if study.get("trials") is not None else []
-    used += [f"{study['seconds']:,.0f} s"] if study.get("seconds") is not None else []
-    return "; ".join(
-        [*([str(study["budget"])] if study.get("budget") else []), *(["used " + ", ".join(used)] if used else [])]
-    )
+    known = {"trials", "seconds"} <= set(study)
+    used = f"used {study['trials']} trials, {study['seconds']:,.0f} s" if known else ""
+    return "; ".join(filter(None, [study.get("budget"), used])) or NOTHING
 
 
 def mean_and_spread(line: Estimate) -> str:
