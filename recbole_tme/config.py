@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,17 @@ NOT_IN_HASH = {
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those settings that may change a run's results, the seed among them."""
     return {key: value for key, value in settings.items() if key not in NOT_IN_HASH}
+
+
+def settings_hash(settings: Mapping[str, Any], ignore: Collection[str] = ()) -> str:
+    """Eight hex digits of the settings that can change a run's results.
+
+    Args:
+        settings: all settings as plain data, such as a run's ``config.yaml``.
+        ignore: keys to leave out besides, such as ``("seed",)`` to group runs.
+    """
+    counted = {k: v for k, v in result_settings(settings).items() if k not in ignore}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class SessionConfig(Config):
@@ -69,13 +80,8 @@ class SessionConfig(Config):
         return copy.deepcopy(dict(sorted(self._settings.items())))
 
     def hash(self, ignore: Collection[str] = ()) -> str:
-        """Eight hex digits of the settings that can change a run's results.
-
-        Args:
-            ignore: keys to leave out besides, such as ``("seed",)`` to group runs.
-        """
-        counted = {k: v for k, v in result_settings(self.plain()).items() if k not in ignore}
-        return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
+        """The :func:`settings_hash` of this configuration."""
+        return settings_hash(self.plain(), ignore)
 
     def __getstate__(self) -> dict:
         # A plugin's class travels by name: the process that unpickles it has to load the file first.
@@ -183,6 +189,7 @@ def load_config(
     config_files: Sequence[Path | str] = (),
     config_dict: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    ignore: Collection[str] = (),
 ) -> SessionConfig:
     """Resolve a configuration and check every value that the user gave.
 
@@ -192,6 +199,7 @@ def load_config(
         config_files: YAML files, later ones win.
         config_dict: settings that beat the files.
         overrides: settings that beat everything, as from :func:`parse_overrides`.
+        ignore: keys to pass over wherever they stand, for settings that are shared with other models.
 
     Raises:
         UserError: an unknown key, model or word, a wrong type, an impossible value or combination, a broken file; names
@@ -200,6 +208,8 @@ def load_config(
     layers = [_Layer(str(f.path), f.values, lines=f.lines) for f in map(read_settings, map(Path, config_files))]
     layers.append(_Layer("config_dict", config_dict or {}))
     layers.append(_Layer("command line", overrides or {}, texts=getattr(overrides, "texts", {})))
+    if ignore:
+        layers = [replace(one, values={k: v for k, v in one.values.items() if k not in ignore}) for one in layers]
     plugins = _load_plugins(layers)
     named = model or _last(layers, "model") or DEFAULT_MODEL
     model_class = registry.resolve(named) if isinstance(named, str) else named
@@ -208,7 +218,7 @@ def load_config(
     dataset = dataset or _last(layers, "dataset") or DEFAULT_DATASET
     keys = declared_keys(model_class)
     defaults = _defaults(keys, dataset)
-    given = _checked(layers, _read_but_undeclared(model_class) | keys, defaults)
+    given = _checked(layers, known_keys(model_class), defaults)
     settings = {k: v for k, v in (defaults | given).items() if k not in WITHOUT_EFFECT}
     settings |= registry.naming_settings(model_class) | {"dataset": dataset}
     settings["data_path"] = str(Path(settings["data_path"]).expanduser().absolute())
@@ -216,6 +226,11 @@ def load_config(
     settings["plugin"] = plugins or ([str(own_plugin)] if own_plugin else None)
     fixed = resolution.resolve(settings, given, model_class)
     return SessionConfig(model_class, dataset, defaults, settings, fixed)
+
+
+def known_keys(model_class: type) -> dict[str, Key]:
+    """Every key that may be set for a model: the declared ones and those that only its source reads."""
+    return _read_but_undeclared(model_class) | declared_keys(model_class)
 
 
 def declared_keys(model_class: type) -> dict[str, Key]:

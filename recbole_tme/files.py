@@ -35,6 +35,35 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same out of a folder while the block runs; a process that dies lets go.
+
+    Nothing is written. Where the system or the file system has no such locks nobody is kept out.
+
+    Raises:
+        UserError: another process is in it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with writing(folder):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder} is in use: another process trains in it; wait until it has finished") from error
+        except OSError:
+            # Network file systems may refuse.
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of ``path`` once the block is done, and leaves no trace if it fails.
 

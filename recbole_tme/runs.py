@@ -10,6 +10,7 @@
 ``items.txt``          external item id per row of the embedding table, row 0 is padding
 ``catalogue.json``     each item's clicks in training, and titles where there are any
 ``ranks.npz``          rank of every test instance
+``details.json``       cost, which items are recommended, the item table's spectrum and a few examples
 ``environment.json``   versions and machine
 ``log.txt``            what was logged
 ``tensorboard/``       the same curves for TensorBoard
@@ -57,6 +58,7 @@ class RunDirectory:
         self.items_file = self.path / "items.txt"
         self.catalogue_file = self.path / "catalogue.json"
         self.ranks_file = self.path / "ranks.npz"
+        self.details_file = self.path / "details.json"
         self.metrics_file = self.path / "metrics.json"
         self.environment_file = self.path / "environment.json"
         self.log_file = self.path / "log.txt"
@@ -69,10 +71,9 @@ class RunDirectory:
         Raises:
             UserError: ``root`` cannot be written.
         """
-        # "recbole:SRGNN" would be no folder name everywhere.
-        parent = Path(root) / dataset / model.replace(":", "-")
+        parent = _folder(root, dataset, model)
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
-        name = f"{stamp}-s{seed}-{config_hash}"
+        name = f"{stamp}-{_name(seed, config_hash)}"
         with writing(parent):
             parent.mkdir(parents=True, exist_ok=True)
             # Runs of one second and setting (parallel trials) get a counter.
@@ -84,6 +85,12 @@ class RunDirectory:
                     continue
                 return cls(path)
         raise UserError(f"{parent} holds too many runs named {name}; remove some")
+
+    @classmethod
+    def existing(cls, root: Path, dataset: str, model: str, seed: int, config_hash: str) -> list[RunDirectory]:
+        """What :meth:`create` made for the same arguments, the oldest first, finished or not."""
+        found = _folder(root, dataset, model).glob(f"*-{_name(seed, config_hash)}*")
+        return [cls(path) for path in sorted(found) if (path / "config.yaml").is_file()]
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
@@ -118,6 +125,9 @@ class RunDirectory:
 
     def write_metrics(self, metrics: Mapping) -> None:
         write_atomically(self.metrics_file, (json.dumps(metrics, indent=1) + "\n").encode())
+
+    def write_details(self, details: Mapping) -> None:
+        write_atomically(self.details_file, (json.dumps(details, indent=1) + "\n").encode())
 
     def read_metrics(self) -> dict:
         """The run's results.
@@ -158,6 +168,16 @@ class RunDirectory:
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.history_file, text.getvalue().encode())
+
+
+def _folder(root: Path, dataset: str, model: str) -> Path:
+    # "recbole:SRGNN" would be no folder name everywhere.
+    return Path(root) / dataset / model.replace(":", "-")
+
+
+def _name(seed: int, config_hash: str) -> str:
+    """The part of a run directory's name that says what was run."""
+    return f"s{seed}-{config_hash}"
 
 
 def read_result(file: Path) -> dict:

@@ -71,7 +71,7 @@ def test_a_run_leaves_a_complete_run_directory_and_nothing_else(tmp_path):
     names = {path.name for path in directory.path.iterdir()}
     assert names == {
         "config.yaml", "history.csv", "checkpoint-select.pt", "model.safetensors", "items.txt", "catalogue.json",
-        "ranks.npz", "environment.json", "log.txt", "tensorboard", "metrics.json",
+        "ranks.npz", "details.json", "environment.json", "log.txt", "tensorboard", "metrics.json",
     }  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert directory.path.parent == Path("runs") / "toy" / "TMEGNN"

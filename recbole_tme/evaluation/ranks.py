@@ -145,7 +145,7 @@ def target_ranks(scores: Tensor, target: Tensor, chunk: int | None = None) -> tu
 
 
 @torch.no_grad()
-def rank_all(model, loader, device, progress: bool = False) -> Ranks:
+def rank_all(model, loader, device, progress: bool = False, observe: Callable | None = None) -> Ranks:
     """Rank the target of every instance of a loader, over the whole catalogue, seen items included.
 
     In a multi-process run each process ranks its batches, and every process gets the ranks of all.
@@ -155,6 +155,8 @@ def rank_all(model, loader, device, progress: bool = False) -> Ranks:
         loader: a ``SessionEvalLoader``, or another with its ``ranked_batches()``, ``dataset`` and ``iid_field``.
         device: where the model is.
         progress: show a bar (on a terminal).
+        observe: called as ``observe(scores, index)`` with every batch's scores ``[B, n]`` and its instances' positions
+            in the data set, for whoever wants more of them than the ranks.
 
     Returns:
         The ranks in the order of the loader's data set.
@@ -163,7 +165,7 @@ def rank_all(model, loader, device, progress: bool = False) -> Ranks:
         NonFiniteScores: a score is NaN.
         ValueError: the model scores another number of items than the data set has.
     """
-    score = catalogue_scorer(model, loader.dataset, device)
+    score = scorer(model, loader.dataset, device)
     rows = max(1, SCORES_AT_ONCE // loader.dataset.item_num)
     indices, better, tied = [], [], []
     was_training = model.training
@@ -176,7 +178,10 @@ def rank_all(model, loader, device, progress: bool = False) -> Ranks:
             indices.append(index)
             for start in range(0, len(interaction), rows):
                 part = interaction[slice(start, start + rows)]
-                found = target_ranks(score(part), part[loader.iid_field])
+                scores = score(part)
+                found = target_ranks(scores, part[loader.iid_field])
+                if observe is not None:
+                    observe(scores, index[start : start + rows])
                 better.append(found[0])
                 tied.append(found[1])
     finally:
@@ -194,11 +199,13 @@ def _in_order(parts: list[Tensor], indices: list[Tensor], n: int) -> np.ndarray:
     return distributed.total(values).numpy()
 
 
-def catalogue_scorer(model, dataset, device) -> Callable[[Interaction], Tensor]:
-    """A function that gives a batch's scores over the catalogue, ``[B, n]``, padding in column 0.
+def scorer(model, dataset, device) -> Callable[[Interaction], Tensor]:
+    """Scores of a batch over the catalogue, ``[B, n]``: in one go, or pair by pair where the model only has that.
 
-    It scores in one go, or pair by pair where the model only has that, and raises ValueError where the model scores
-    another number of items than the data set has.
+    Args:
+        model: any RecBole sequential model.
+        dataset: a ``SessionDataset``.
+        device: where the model is; the batches have to be there too.
     """
     n_items = dataset.item_num
     pairwise = False

@@ -22,7 +22,7 @@ from recbole_tme.config import SessionConfig, load_config
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import METRICS
-from recbole_tme.evaluation.ranks import SCORES_AT_ONCE, catalogue_scorer, target_ranks
+from recbole_tme.evaluation.ranks import SCORES_AT_ONCE, scorer, target_ranks
 from recbole_tme.experiment.loading import build_model, load_run
 from recbole_tme.experiment.protocol import load_data, trained_on
 from recbole_tme.registry import load_plugin
@@ -122,7 +122,7 @@ def check_leaks(model: nn.Module, loader: SessionEvalLoader, config: SessionConf
         NonFiniteScores: a score is NaN.
     """
     test = loader.dataset
-    score = catalogue_scorer(model, test, config["device"])
+    score = scorer(model, test, config["device"])
     item_list = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
     moved, ranks = {name: [] for name in VARIATIONS}, []
     size = max(1, min(config["eval_batch_size"], SCORES_AT_ONCE // test.item_num))

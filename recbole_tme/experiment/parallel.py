@@ -64,7 +64,7 @@ def in_processes(function: Callable, config: SessionConfig, *arguments: Any) -> 
 
 
 def _work(rank: int, size: int, meeting_point: Path, results, errors, function, config, arguments) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if config["device"].type == "cuda":
         config["device"] = torch.device("cuda", rank)
     torch.set_num_threads(config["threads"] or max(1, (os.cpu_count() or 1) // size))
@@ -79,8 +79,11 @@ def _work(rank: int, size: int, meeting_point: Path, results, errors, function, 
         results.put(result)
 
 
-def _end_with_parent() -> None:
-    """A killed parent ends nobody, and torch's own signal is lost on processes that ignore interrupts."""
+def end_with_parent() -> None:
+    """End this process once its parent has ended.
+
+    A killed parent ends nobody, and torch's own signal is lost on processes that ignore interrupts.
+    """
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 

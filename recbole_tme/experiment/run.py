@@ -25,10 +25,11 @@ from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.evaluation.summary import protocol_differences, result_report
+from recbole_tme.experiment.details import describe
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.parallel import in_processes
-from recbole_tme.experiment.protocol import describe_protocol, load_data, trained_on, with_validation_in_train
-from recbole_tme.files import writing
+from recbole_tme.experiment.protocol import describe_protocol, load_data, trained_on
+from recbole_tme.files import alone_in, writing
 from recbole_tme.itemlist import ItemList
 from recbole_tme.runs import RunDirectory
 from recbole_tme.training import SessionTrainer
@@ -48,10 +49,7 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     Raises:
         UserError: bad data, settings or checkpoint; a diverged training; an unwritable run directory.
     """
-    if config["retrain"] and config["select_on"] == "test":
-        raise UserError(
-            "retrain: True needs select_on: valid (with select_on: test the model already sees all of train)"
-        )
+    check_selection(config)
     if resume is not None and resume.finished:
         if not resume.catalogue_file.is_file():
             data = load_data(config)
@@ -74,16 +72,27 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     else:
         directory = resume
         check_same_data(directory, protocol)
-        if distributed.is_main():
+    with working_in(directory), deterministic(config["reproducibility"]):
+        if resume is not None and distributed.is_main():
             directory.write_config(config.plain())
-    with logging_to(directory.log_file), deterministic(config["reproducibility"]):
         logger.info("run directory: %s", directory.path)
-        metrics = train_and_test(config, data, directory, resume is not None, on_epoch)
-        metrics["protocol"] = protocol
+        metrics = train_and_test(config, data, protocol, directory, resume is not None, on_epoch)
         logger.info(result_report(metrics))
         if distributed.is_main():
             directory.write_metrics(metrics)
     return directory
+
+
+def check_selection(config: SessionConfig) -> None:
+    """Refuse to retrain a model that has seen the validation sessions already.
+
+    Raises:
+        UserError: ``retrain`` and ``select_on`` contradict one another.
+    """
+    if config["retrain"] and config["select_on"] == "test":
+        raise UserError(
+            "retrain: True needs select_on: valid (with select_on: test the model already sees all of train)"
+        )
 
 
 def start(config: SessionConfig, data: SessionData, protocol: dict) -> RunDirectory:
@@ -123,15 +132,17 @@ def check_same_data(directory: RunDirectory, protocol: dict) -> None:
 def train_and_test(
     config: SessionConfig,
     data: SessionData,
+    protocol: dict,
     directory: RunDirectory,
     resuming: bool,
     on_epoch: Callable | None,
 ) -> dict:
-    """Every phase of one run; returns the content of ``metrics.json`` but the protocol."""
+    """Every phase of one run; returns the content of ``metrics.json``."""
     started = time.perf_counter()
     on_test = config["select_on"] == "test"
+    final_data = trained_on(config, data)
     if on_test:
-        data = with_validation_in_train(data)
+        data = final_data
     try:
         selected, loaders = prepare_phase(config, data, directory, "select")
     except UserError:
@@ -150,14 +161,16 @@ def train_and_test(
     )
     trained = selected
     if config["retrain"]:
-        trained, loaders = prepare_phase(config, with_validation_in_train(data), directory, "retrain")
+        trained, loaders = prepare_phase(config, final_data, directory, "retrain")
         trained.epochs, trained.history = selected.best_epoch + 1, list(selected.history)
         if resuming and directory.checkpoint_file("retrain").exists():
             trained.resume(loaders[0])
         trained.fit(loaders[0], show_progress=config["show_progress"])
-    ranks = rank_targets(trained.model, loaders[2], config)
+    with refusing_nan():
+        ranks, details = describe(config, final_data, trained.model, loaders[2], protocol)
     if distributed.is_main():
         write_outcome(directory, ranks, trained.model)
+        directory.write_details(details)
     return {
         "model": config.registered_name,
         "dataset": config["dataset"],
@@ -170,6 +183,7 @@ def train_and_test(
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "epoch_seconds": statistics.median(row["train_seconds"] for row in trained.history),
         "seconds": round(time.perf_counter() - started, 1),
+        "protocol": protocol,
     }
 
 
@@ -203,8 +217,15 @@ def rank_targets(model, loader, config: SessionConfig) -> Ranks:
     Raises:
         UserError: the model's scores hold NaN.
     """
-    try:
+    with refusing_nan():
         return rank_all(model, loader, config["device"], config["show_progress"])
+
+
+@contextmanager
+def refusing_nan():
+    """Turn scores of NaN into one line that says what to do."""
+    try:
+        yield
     except NonFiniteScores as error:
         raise UserError(f"{error}; lower learning_rate or set clip_grad_norm") from error
 
@@ -229,11 +250,18 @@ def deterministic(wanted: bool):
 
 
 @contextmanager
-def logging_to(path: Path):
-    """Send log lines to standard error and to a file while a run lasts; those of the main process."""
+def working_in(directory: RunDirectory):
+    """Keep other runs out of the directory and its log up to date while a run lasts; in the main process."""
     if not distributed.is_main():
         yield
         return
+    with alone_in(directory.path), logging_to(directory.log_file):
+        yield
+
+
+@contextmanager
+def logging_to(path: Path):
+    """Send log lines to standard error and to a file."""
     with writing(path):
         to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
