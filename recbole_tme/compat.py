@@ -1,4 +1,4 @@
-"""Every shim for a version of RecBole, NumPy, torch or pandas: the one file that knows them.
+"""Every shim for a version of RecBole, NumPy, torch, pandas or Ray: the one file that knows them.
 
 Each function says why it is needed; ``tests/test_compat.py`` fails for each once it no longer is.
 """
@@ -8,11 +8,15 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.metadata
+import io
+import os
 import platform
 import re
+import socket
 import sys
+import warnings
 from collections.abc import Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +40,8 @@ _NUMPY_ALIASES = {
 }
 # Numbers of the settings in the C library's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# Seconds that a Ray cluster has to accept a connection, and again to answer.
+RAY_ANSWERS_WITHIN = 8
 
 
 def install_numpy_aliases(config=None) -> None:
@@ -173,6 +179,58 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         for setting in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             libc.mallopt(setting, 2**31 - 1)
+
+
+def import_ray() -> ModuleType:
+    """Ray without its reports home, its warnings about setuptools and the files of its own loggers.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import ray
+    except ImportError as error:
+        raise UserError(f"Ray cannot be imported ({error}); pip install 'ray[tune]>=2.6,<2.7'") from error
+    return ray
+
+
+def reachable_ray(address: str) -> str:
+    """The address of a Ray cluster that answers, as ``HOST:PORT``.
+
+    ``ray.init`` tries an address at which nothing answers for 100 seconds and then ends the process.
+
+    Args:
+        address: ``HOST:PORT``, or ``auto`` for the cluster this machine is a node of.
+
+    Raises:
+        UserError: nothing answers within a few seconds, or what answers is not Ray.
+    """
+    import ray
+    from ray._private.services import canonicalize_bootstrap_address
+
+    remedy = "start one with ray start --head, or leave the address out"
+    host, colon, port = address.rpartition(":")
+    if address != "auto" and not (host and colon and port.isdecimal() and int(port) < 2**16):
+        raise UserError(f"Ray address {address!r} is neither auto nor HOST:PORT, such as 192.0.2.1:6379")
+    try:
+        found = canonicalize_bootstrap_address(address)
+        host, _, port = found.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=RAY_ANSWERS_WITHIN).close()
+    except OSError as error:
+        reason = str(error).partition(". ")[0] if address == "auto" else error.strerror or error
+        raise UserError(f"no Ray cluster can be reached at {address} ({reason}); {remedy}") from error
+    try:
+        # It prints a traceback where nothing answers.
+        with redirect_stderr(io.StringIO()):
+            answers = ray._raylet.check_health(found, timeout=RAY_ANSWERS_WITHIN)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"what answers at {address} is no Ray of this version ({error}); {remedy}") from error
+    if not answers:
+        raise UserError(f"what answers at {address} is not Ray; {remedy}")
+    return found
 
 
 def replace_everywhere(original, replacement) -> None:
