@@ -11,13 +11,14 @@ from pathlib import Path
 from recbole_tme.errors import UserError
 
 # Each is a module with add_arguments(parser) and run(arguments); it is imported when its command is called. One with
-# TAKES_SETTINGS finds configuration keys, given as --key=value, in the arguments' ``settings``.
+# TAKES_KEYS = True finds the configuration keys among its arguments as ``arguments.overrides``.
 COMMANDS = {
     "prepare": "data.prepare",
     "audit": "data.audit",
     "table": "report.tables",
     "significance": "report.significance",
     "report": "report.comparison",
+    "compare": "compare",
     "diagnose": "experiment.diagnose",
     "recommend": "serving.recommend",
     "bundle": "serving.bundle",
@@ -67,14 +68,14 @@ def dispatch(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"recbole-tme {argv[0]}", allow_abbrev=False)
     module = importlib.import_module(f"recbole_tme.{COMMANDS[argv[0]]}")
     module.add_arguments(parser)
-    args, rest = parser.parse_known_args(argv[1:])
-    if getattr(module, "TAKES_SETTINGS", False):
-        from recbole_tme.config import parse_overrides
+    if not getattr(module, "TAKES_KEYS", False):
+        return module.run(parser.parse_args(argv[1:])) or 0
 
-        args.settings = parse_overrides(rest)
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    return module.run(args) or 0
+    from recbole_tme.config import parse_overrides
+
+    arguments, rest = parser.parse_known_args(argv[1:])
+    arguments.overrides = parse_overrides(rest)
+    return module.run(arguments) or 0
 
 
 def run_command(argv: list[str]) -> int:

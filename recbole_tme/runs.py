@@ -160,6 +160,17 @@ class RunDirectory:
     def write_environment(self, extra: Mapping) -> None:
         write_atomically(self.environment_file, (json.dumps(environment() | dict(extra), indent=1) + "\n").encode())
 
+    def read_environment(self) -> dict:
+        """Versions, machine and protocol that the run began with.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        try:
+            return json.loads(self.environment_file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.environment_file} cannot be read ({error}); start a new run") from error
+
     def write_history(self, rows: Sequence[Mapping]) -> None:
         """Write all epochs so far; columns are the union of the rows' keys in order of appearance."""
         columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -27,7 +27,7 @@ from recbole_tme.experiment.loading import build_model, load_run
 from recbole_tme.experiment.protocol import load_data, trained_on
 from recbole_tme.registry import load_plugin
 
-TAKES_SETTINGS = True
+TAKES_KEYS = True
 # Of the range of the instance's scores; float32 sums of other widths differ by a hundredth of it.
 TOLERANCE = 1e-4
 K = 20
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if args.run is not None:
         if args.model or args.dataset or args.config_files:
             raise UserError("a run brings its model, data set and settings; leave --model and the like out")
-        config, _, model, loaders = load_run(args.run, args.settings)
+        config, _, model, loaders = load_run(args.run, args.overrides)
     else:
         name = args.model
         if name is None and plugged:
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
                 raise UserError(f"--plugin defines several models; choose one: --model={' or --model='.join(plugged)}")
             name = plugged[0]
         files = [Path(name) for name in args.config_files.replace(",", " ").split()]
-        config = load_config(name, args.dataset, files, overrides=args.settings)
+        config = load_config(name, args.dataset, files, overrides=args.overrides)
         model, loaders = build_model(config, trained_on(config, load_data(config)))
     found = check_leaks(model.eval(), loaders[2], config, args.instances)
     print(report(found, config))

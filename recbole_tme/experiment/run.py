@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import statistics
 import sys
@@ -121,7 +120,7 @@ def check_same_data(directory: RunDirectory, protocol: dict) -> None:
     Raises:
         UserError: the protocol fingerprint of the run differs.
     """
-    before = json.loads(directory.environment_file.read_text())["protocol"]
+    before = directory.read_environment()["protocol"]
     changed = protocol_differences(before, protocol)
     if changed:
         raise UserError(
