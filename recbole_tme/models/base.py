@@ -30,6 +30,23 @@ class Encoded(NamedTuple):
     session_id: Tensor | None = None
 
 
+class Explanation(NamedTuple):
+    """What a session's scores rest on, for a reader.
+
+    Attributes:
+        attention: share of each click in the session vector's sum over clicks, ``[B, L]``; adds up to 1, 0 at padding.
+        fields: share of each receptive field, that of the single clicks first, ``[B, K + 1]``; adds up to 1.
+        field_attention: attention within each receptive field, ``[B, K + 1, L]``; ``attention`` is their mean weighted
+            by ``fields``.
+        repeat: chance that the next click is on an item of the session, ``[B]``.
+    """
+
+    attention: Tensor
+    fields: Tensor | None = None
+    field_attention: Tensor | None = None
+    repeat: Tensor | None = None
+
+
 def loss_precision(name: str, device: torch.device) -> torch.dtype | None:
     """The precision of the catalogue loss's products.
 
@@ -98,6 +115,11 @@ class SessionRecommender(SequentialRecommender):
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
         """Encode right-padded sessions, ``[B, L]`` long and ``[B]`` long."""
         raise NotImplementedError(f"{type(self).__name__} must implement encode")
+
+    def explain(self, item_seq: Tensor, item_seq_len: Tensor) -> Explanation | None:
+        """What the scores of right-padded sessions rest on, ``[B, L]`` long and ``[B]`` long; None where the model has
+        no weights to show."""
+        return None
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before each training epoch, counted from 0, for models whose training changes with time."""

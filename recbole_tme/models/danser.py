@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from recbole_tme.graphs import nodes_to_clicks, session_graph
 from recbole_tme.losses import catalogue_cross_entropy
 from recbole_tme.miners import self_adaptive_negatives
-from recbole_tme.models.base import Encoded, SessionRecommender
+from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
 from recbole_tme.models.training_free.clicks import train_clicks
 from recbole_tme.nn.dual_attention import AcrossFields, FieldReadout
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
-from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions
+from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions, shares
 from recbole_tme.nn.repeat_explore import Behaviour, RepeatExplore
 from recbole_tme.nn.unit import unit_rows
 
@@ -54,6 +54,22 @@ class DANSeR(SessionRecommender):
         return torch.from_numpy(np.bincount(once, minlength=self.n_items)).float()
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
+        session, _, _ = self._read(item_seq, item_seq_len)
+        return Encoded(session, item_seq, item_seq_len)
+
+    def explain(self, item_seq: Tensor, item_seq_len: Tensor) -> Explanation:
+        session, weights, fields = self._read(item_seq, item_seq_len)
+        within = torch.stack([shares(weight) for weight in weights], dim=1)
+        repeat = None
+        if self.behaviour is not None:
+            repeat = self.behave(Encoded(session, item_seq, item_seq_len)).log_repeat.exp()
+        if fields is None:
+            return Explanation(within.squeeze(1), repeat=repeat)
+        return Explanation((fields.unsqueeze(2) * within).sum(1), fields, within, repeat)
+
+    def _read(self, item_seq: Tensor, item_seq_len: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        """Session vectors of length 1, ``[B, d]``; the weights of the clicks in each receptive field that is read,
+        ``[B, L]``; and those of the fields, ``[B, K + 1]``, or None."""
         graph, clicked = session_graph(item_seq), item_seq > 0
         states = self.item_dropout(self.unit_vectors(graph.nodes))
         position = reversed_positions(item_seq_len, item_seq.shape[1]).clamp(max=self.max_seq_length - 1)
@@ -61,14 +77,15 @@ class DANSeR(SessionRecommender):
         for layer in self.layers:
             fields.append(layer(fields[-1], graph.relation))
         fields = [nodes_to_clicks(field, graph.alias) for field in fields]
-        vectors = [
-            readout(self.state_dropout(clicks) + self.positions(position), item_seq_len, clicked)
+        read = [
+            readout.read(self.state_dropout(clicks) + self.positions(position), item_seq_len, clicked)
             for readout, clicks in zip(self.fields, fields[-len(self.fields) :])
         ]
-        session = vectors[-1]
-        if self.across is not None:
-            session = self.across(torch.stack(vectors, dim=1), masked_mean(fields[0], clicked))
-        return Encoded(F.normalize(session, dim=1), item_seq, item_seq_len)
+        vectors, weights = zip(*read)
+        if self.across is None:
+            return F.normalize(vectors[-1], dim=1), weights, None
+        session, shown = self.across.read(torch.stack(vectors, dim=1), masked_mean(fields[0], clicked))
+        return F.normalize(session, dim=1), weights, shown
 
     def unit_items(self) -> Tensor:
         """Item vectors of length 1 (padding: 0), ``[N + 1, d]``."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from recbole_tme.graphs import nodes_to_clicks, session_graph, transition_matrix
-from recbole_tme.models.base import Encoded, SessionRecommender
+from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
 from recbole_tme.nn.gated_graph import GatedGraphLayer
-from recbole_tme.nn.readout import LastClickReadout
+from recbole_tme.nn.readout import LastClickReadout, shares
 
 
 class SRGNN(SessionRecommender):
@@ -26,9 +26,17 @@ class SRGNN(SessionRecommender):
         self.reset_parameters()
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
+        session, _ = self._read(item_seq, item_seq_len)
+        return Encoded(session, item_seq, item_seq_len)
+
+    def explain(self, item_seq: Tensor, item_seq_len: Tensor) -> Explanation:
+        _, weights = self._read(item_seq, item_seq_len)
+        return Explanation(shares(weights))
+
+    def _read(self, item_seq: Tensor, item_seq_len: Tensor) -> tuple[Tensor, Tensor]:
+        """Session vectors, ``[B, d]``, and the weights of their clicks, ``[B, L]``."""
         graph = session_graph(item_seq)
         clicked = item_seq > 0
         transitions = transition_matrix(graph.alias, clicked)
         states = self.propagation(self.item_embedding(graph.nodes), transitions, graph.nodes > 0)
-        session = self.readout(nodes_to_clicks(states, graph.alias), item_seq_len, clicked)
-        return Encoded(session, item_seq, item_seq_len)
+        return self.readout.read(nodes_to_clicks(states, graph.alias), item_seq_len, clicked)

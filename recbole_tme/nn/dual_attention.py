@@ -37,13 +37,19 @@ class FieldReadout(nn.Module):
             self.weight = nn.Linear(size, 1, bias=False)
 
     def forward(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+        return self.read(clicks, lengths, mask)[0]
+
+    def read(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The session vectors and the weights :math:`e` they were made with, ``[B, L]``, 0 at padding."""
         last, mean = last_click(clicks, lengths), masked_mean(clicks, mask)
-        pooled = mean
         if self.attend:
             context = self.from_last(last) + self.from_mean(mean)
             gate = torch.sigmoid(self.from_click(clicks) + context.unsqueeze(1))
-            pooled = (self.weight(gate) * mask.unsqueeze(-1) * clicks).sum(1)
-        return self.merge(torch.cat([pooled, last], dim=1))
+            energy = self.weight(gate) * mask.unsqueeze(-1)
+            pooled, weights = (energy * clicks).sum(1), energy.squeeze(-1)
+        else:
+            pooled, weights = mean, mask / lengths.unsqueeze(1).to(mean.dtype)
+        return self.merge(torch.cat([pooled, last], dim=1)), weights
 
 
 class AcrossFields(nn.Module):
@@ -68,5 +74,10 @@ class AcrossFields(nn.Module):
         self.weight = nn.Linear(size, 1, bias=False)
 
     def forward(self, fields: Tensor, mean: Tensor) -> Tensor:
+        return self.read(fields, mean)[0]
+
+    def read(self, fields: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The session vectors and the weights :math:`\gamma` they were made with, ``[B, K + 1]``."""
         energy = self.weight(torch.tanh(self.from_field(fields) + self.from_mean(mean).unsqueeze(1)))
-        return (energy.softmax(dim=1) * fields).sum(1)
+        gamma = energy.softmax(dim=1)
+        return (gamma * fields).sum(1), gamma.squeeze(-1)

@@ -37,6 +37,16 @@ def last_click(states: Tensor, lengths: Tensor) -> Tensor:
     return states[torch.arange(len(states), device=states.device), lengths - 1]
 
 
+def shares(weights: Tensor) -> Tensor:
+    """Share of each click in a readout's weights, for a reader: their size whatever their sign, adding up to 1.
+
+    Args:
+        weights: ``[..., L]``, 0 at padding.
+    """
+    size = weights.abs()
+    return size / size.sum(-1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
+
+
 class LastClickReadout(nn.Module):
     r"""Soft attention from the last click.
 
@@ -62,10 +72,14 @@ class LastClickReadout(nn.Module):
         self.merge = nn.Linear(2 * size, size)
 
     def forward(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+        return self.read(clicks, lengths, mask)[0]
+
+    def read(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The session vectors and the weights :math:`\alpha` they were made with, ``[B, L]``, 0 at padding."""
         last = last_click(clicks, lengths)
         gate = torch.sigmoid(self.from_last(last).unsqueeze(1) + self.from_click(clicks))
-        attended = (self.weight(gate) * mask.unsqueeze(-1) * clicks).sum(1)
-        return self.merge(torch.cat([attended, last], dim=1))
+        alpha = self.weight(gate) * mask.unsqueeze(-1)
+        return self.merge(torch.cat([(alpha * clicks).sum(1), last], dim=1)), alpha.squeeze(-1)
 
 
 class ReversedPositionReadout(nn.Module):
@@ -97,6 +111,10 @@ class ReversedPositionReadout(nn.Module):
         self.weight = nn.Linear(size, 1, bias=False)
 
     def forward(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+        return self.read(clicks, lengths, mask)[0]
+
+    def read(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The session vectors and the weights :math:`w^\top g` they were made with, ``[B, L]``, 0 at padding."""
         # W1 [p ; x] = W1p p + W1x x: the position half is computed once per position, not once per click.
         positions = self.from_position(self.position_embedding.weight)
         # A session longer than the table shares the oldest position instead of failing.
@@ -105,4 +123,4 @@ class ReversedPositionReadout(nn.Module):
         z = torch.tanh(position + self.from_click(clicks))
         gate = torch.sigmoid(self.gate_click(z) + self.gate_mean(masked_mean(clicks, mask)).unsqueeze(1))
         beta = self.weight(gate) * mask.unsqueeze(-1)
-        return (beta * clicks).sum(1)
+        return (beta * clicks).sum(1), beta.squeeze(-1)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from recbole_tme.errors import UserError
 from recbole_tme.models.foundation import Interaction
 from recbole_tme.serving.bundle import is_bundle, read_bundle
+from recbole_tme.serving.reasons import Reasons
 from recbole_tme.serving.saved import SavedModel, build_model
 
 if TYPE_CHECKING:
@@ -53,21 +55,25 @@ class Recommender:
         device: where it computes.
 
     Attributes:
+        name: the model's name.
+        settings: what it was trained with, as plain data.
         model: the model, in evaluation mode.
         items: external item ids, ``[N]``.
         titles: readable name per external item id, where the data set has any.
+        clicks: each item's clicks in training, int64 ``[N]``.
         batch_size: sessions that are scored at a time.
     """
 
     def __init__(self, saved: SavedModel, device: torch.device):
+        self.name, self.settings = saved.name, saved.settings
         self.model = build_model(saved, device)
         self.items = saved.items.ids
         self.titles = saved.items.titles
         self.batch_size = max(1, min(LARGEST_BATCH, SCORES_AT_ONCE // (len(self.items) + 1)))
         self._device = device
         self._number = {item: number for number, item in enumerate(self.items, start=1)}
-        self._clicks = saved.items.clicks
-        self._by_popularity = np.argsort(-self._clicks, kind="stable")
+        self.clicks = saved.items.clicks
+        self._by_popularity = np.argsort(-self.clicks, kind="stable")
         self._max_clicks = saved.settings["MAX_ITEM_LIST_LENGTH"]
         self._fixed_width = saved.settings["padding"] == "max"
         # RecBole's models, and anyone's, may keep things in attributes during a forward pass.
@@ -148,6 +154,29 @@ class Recommender:
             raise UserError(f"sessions: must be a list of lists of item ids, not the text {sessions!r}")
         return self._answers(sessions, int(k), exclude_seen)
 
+    def explain(self, session: Iterable) -> Reasons | None:
+        """What a session's scores rest on; None where the model has no weights to show (most of RecBole's, the
+        baselines) and for a session without a click on a known item.
+
+        Args:
+            session: external item ids in click order.
+
+        Raises:
+            UserError: the session is no list.
+        """
+        session = session if isinstance(session, str) else list(session)
+        known, _ = self._numbers(session)
+        # Models that are not ours have no such method.
+        if not known or not hasattr(self.model, "explain"):
+            return None
+        fields = self._fields([known])
+        with self._lock, torch.inference_mode():
+            found = self.model.explain(fields[self.model.ITEM_SEQ], fields[self.model.ITEM_SEQ_LEN])
+        if found is None:
+            return None
+        places = [place for place, item in enumerate(session) if str(item) in self._number]
+        return Reasons.of(found, places[-self._max_clicks :], len(session))
+
     def _answers(self, sessions: Iterable[Iterable], k: int, exclude_seen: bool) -> Iterator[Recommendation]:
         batch = []
         for session in sessions:
@@ -176,7 +205,7 @@ class Recommender:
                 source = "model"
             else:
                 places = self._by_popularity[:k]
-                scores, source = self._clicks[places].astype(np.float64), "popularity"
+                scores, source = self.clicks[places].astype(np.float64), "popularity"
             yield Recommendation([self.items[place] for place in places], scores, source, unknown)
 
     def _best(
@@ -198,6 +227,18 @@ class Recommender:
 
     def _scores(self, sessions: Sequence[list[int]]) -> np.ndarray:
         """Scores of the catalogue without padding, ``[B, N]``; the caller may change them."""
+        fields = self._fields(sessions)
+        with self._lock, torch.inference_mode():
+            # A copy, because a model may hand out what it keeps.
+            scores = (
+                self.model.full_sort_predict(Interaction(fields)).reshape(len(sessions), -1)[:, 1:].cpu().numpy().copy()
+            )
+        if np.isnan(scores).any():
+            raise UserError("the model's scores hold NaN, so it cannot recommend; train it again")
+        return scores
+
+    def _fields(self, sessions: Sequence[list[int]]) -> dict[str, Tensor]:
+        """A batch as the model takes it, of the most recent clicks of each session."""
         recent = [session[-self._max_clicks :] for session in sessions]
         width = self._max_clicks if self._fixed_width else max(map(len, recent))
         padded = np.zeros((len(recent), width), dtype=np.int64)
@@ -210,15 +251,7 @@ class Recommender:
             # Whose session it is: nobody's of training.
             self.model.USER_ID: torch.zeros_like(lengths),
         }
-        fields = {name: value.to(self._device) for name, value in fields.items()}
-        with self._lock, torch.inference_mode():
-            # A copy, because a model may hand out what it keeps.
-            scores = (
-                self.model.full_sort_predict(Interaction(fields)).reshape(len(recent), -1)[:, 1:].cpu().numpy().copy()
-            )
-        if np.isnan(scores).any():
-            raise UserError("the model's scores hold NaN, so it cannot recommend; train it again")
-        return scores
+        return {name: value.to(self._device) for name, value in fields.items()}
 
 
 class Skipped:
