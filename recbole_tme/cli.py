@@ -23,6 +23,7 @@ COMMANDS = {
     "recommend": "serving.recommend",
     "bundle": "serving.bundle",
     "leakcheck": "experiment.leakcheck",
+    "serve": "serving.server.serve",
     "list": "listing",
     "doctor": "doctor",
 }
