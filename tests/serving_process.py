@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-m", "recbole_tme", "serve"]
 
 
 def environment() -> dict:
@@ -23,6 +22,8 @@ class Server:
 
     def __init__(self, process, url):
         self.process, self.url = process, url
+        host, _, port = url.removeprefix("http://").partition(":")
+        self.address = host, int(port)
 
     def ask(self, path, body=None):
         """Status and JSON of an answer; ``body`` is posted, bytes as they are."""
@@ -45,7 +46,7 @@ class Server:
 def serving(run, *options):
     """A server on a free port, stopped at the end."""
     process = subprocess.Popen(
-        [*COMMAND, str(run), "--port=0", *options],
+        [sys.executable, "-m", "recbole_tme", "serve", str(run), "--port=0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
