@@ -42,6 +42,7 @@ def server(extra, bundle):
         yield server
         code, errors = server.stop(signal.SIGTERM)
         assert code == 0 and "Traceback" not in errors
+        assert idle.recv(1000).startswith(b"HTTP/1.1 503 ")
 
 
 def refused(capsys, *arguments) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -18,7 +19,8 @@ PATIENCE = 64 * 2**20
 
 
 def protected(app: Callable, max_body: int) -> Callable:
-    """An ASGI application that adds the security headers and refuses a body of more than ``max_body`` bytes (413)."""
+    """An ASGI application that adds the security headers, refuses a body of more than ``max_body`` bytes (413), and
+    tells those whom it has to drop because it is being stopped (503)."""
     headers = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
     async def guarded(scope, receive, send) -> None:
@@ -26,21 +28,30 @@ def protected(app: Callable, max_body: int) -> Callable:
             await app(scope, receive, send)
             return
 
+        started = False
+
         async def send_guarded(message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message = message | {"headers": [*message.get("headers", ()), *headers]}
             await send(message)
 
-        body = await read_body(receive, max_body)
-        if body is None:
-            await refuse(send_guarded, max_body)
-            return
-        unread = [{"type": "http.request", "body": body, "more_body": False}]
+        try:
+            body = await read_body(receive, max_body)
+            if body is None:
+                await refuse(send_guarded, 413, f"the body is too large; it may have {max_body} bytes")
+                return
+            unread = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def receive_again():
-            return unread.pop() if unread else await receive()
+            async def receive_again():
+                return unread.pop() if unread else await receive()
 
-        await app(scope, receive_again, send_guarded)
+            await app(scope, receive_again, send_guarded)
+        except asyncio.CancelledError:
+            if started:
+                raise
+            await refuse(send_guarded, 503, "the server is being stopped")
 
     return guarded
 
@@ -60,9 +71,9 @@ async def read_body(receive: Callable, max_body: int) -> bytes | None:
     return bytes(body) if size <= max_body else None
 
 
-async def refuse(send: Callable, max_body: int) -> None:
-    """Answer 413."""
-    content = json.dumps({"error": f"the body is too large; it may have {max_body} bytes"}).encode()
+async def refuse(send: Callable, status: int, line: str) -> None:
+    """Answer with an error, in the form that all of the server's errors have."""
+    content = json.dumps({"error": line}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -17,7 +17,7 @@ from recbole_tme.serving.server.app import make_app, model_card
 # Connections at a time; whoever comes next is told to come back (503). Bounds the memory whatever the load.
 MAX_CONNECTIONS = 1000
 # Seconds that requests under way get to finish when the server is told to stop.
-GRACE = 5
+GRACE = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
