@@ -149,7 +149,7 @@ function changed() {
 
 function showSession() {
   const explanation = state.answer?.explanation;
-  if (!explanation?.fields || !(state.field < explanation.fields.length)) state.field = null;
+  if (explanation && !(state.field < (explanation.fields?.length ?? 0))) state.field = null;
   const shares = state.field === null ? explanation?.attention : explanation.field_attention[state.field];
   const clicks = state.session.map((entry, place) => {
     const share = shares?.[place];
