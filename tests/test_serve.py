@@ -284,6 +284,19 @@ def test_scores_that_are_no_numbers_are_an_error_and_not_the_end(finished):
         assert ask(client, session=[])["source"] == "popularity"
 
 
+def test_a_failure_of_the_model_is_an_error_and_not_the_end(recommender, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("secret detail")
+
+    with TestClient(make_app(recommender, {}), raise_server_exceptions=False) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(recommender, "answers", fails)
+            response = client.post("/recommend", json={"session": []})
+        assert response.status_code == 500 and "secret" not in response.text
+        assert response.json()["error"] and response.headers["content-security-policy"]
+        assert ask(client, session=[])["source"] == "popularity"
+
+
 def test_infinite_scores_are_null(client, recommender, monkeypatch):
     best = Recommendation(recommender.items[:2], np.array([1.0, -np.inf], dtype=np.float32), "model", [])
     monkeypatch.setattr(recommender, "answers", lambda sessions, *_: iter([best] * len(sessions)))

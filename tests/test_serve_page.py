@@ -62,10 +62,15 @@ def opened(browser, server, size=DESK, scheme="light", **options):
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(server.url)
-    page.wait_for_selector("#best .item")
+    loaded(page)
     yield page
     context.close()
     assert not complaints and all(url.startswith(server.url) for url in requests)
+
+
+def loaded(page) -> None:
+    for shown in ("#items", "#best"):
+        page.wait_for_selector(f"{shown} .item")
 
 
 def session(page) -> list[str]:
@@ -217,7 +222,7 @@ def test_a_server_that_is_gone_is_said(browser, run):
         context = browser.new_context()
         page = context.new_page()
         page.goto(short_lived.url)
-        page.wait_for_selector("#best .item")
+        loaded(page)
         short_lived.stop()
         page.locator("#items .item").first.click()
         page.wait_for_selector("#problem:visible")

@@ -34,7 +34,8 @@ class Explanation(NamedTuple):
     """What a session's scores rest on, for a reader.
 
     Attributes:
-        attention: share of each click in the session vector's sum over clicks, ``[B, L]``; adds up to 1, 0 at padding.
+        attention: share of each click in the weights of the readout's sum over clicks, by their size whatever their
+            sign, ``[B, L]``; adds up to 1, 0 at padding. What the last click adds besides the sum is not in it.
         fields: share of each receptive field, that of the single clicks first, ``[B, K + 1]``; adds up to 1.
         field_attention: attention within each receptive field, ``[B, K + 1, L]``; ``attention`` is their mean weighted
             by ``fields``.

@@ -12,7 +12,7 @@ class Reasons(NamedTuple):
     """The weights behind a session's scores; see :class:`~recbole_tme.models.base.Explanation`.
 
     Attributes:
-        attention: share of each click of the session in the session vector, None for a click that was skipped because
+        attention: share of each click of the session in the attention, None for a click that was skipped because
             its item is unknown or the session too long; the others add up to 1.
         fields: share of each receptive field, or None where the model has but one.
         field_attention: as ``attention``, within each receptive field; or None.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recbole_tme.errors import UserError
+from recbole_tme.models.base import SessionRecommender
 from recbole_tme.models.foundation import Interaction
 from recbole_tme.serving.bundle import is_bundle, read_bundle
 from recbole_tme.serving.reasons import Reasons
@@ -155,7 +156,7 @@ class Recommender:
         return self._answers(sessions, int(k), exclude_seen)
 
     def explain(self, session: Iterable) -> Reasons | None:
-        """What a session's scores rest on; None where the model has no weights to show (most of RecBole's, the
+        """What a session's scores rest on; None where the model has no weights to show (RecBole's, the
         baselines) and for a session without a click on a known item.
 
         Args:
@@ -166,8 +167,7 @@ class Recommender:
         """
         session = session if isinstance(session, str) else list(session)
         known, _ = self._numbers(session)
-        # Models that are not ours have no such method.
-        if not known or not hasattr(self.model, "explain"):
+        if not known or not isinstance(self.model, SessionRecommender):
             return None
         fields = self._fields([known])
         with self._lock, torch.inference_mode():

@@ -184,6 +184,11 @@ def add_error_handlers(app) -> None:
     async def unusable(_, error: UserError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, status_code=500)
 
+    @app.exception_handler(Exception)
+    async def failed(_, error: Exception) -> JSONResponse:
+        # It is logged besides, with its traceback.
+        return JSONResponse({"error": "the server failed; its log says why"}, status_code=500)
+
 
 def field_error(error: dict[str, Any]) -> dict[str, str]:
     """Pydantic's description of one error, by the field's name such as ``sessions.3.0``."""

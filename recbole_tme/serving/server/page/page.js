@@ -150,7 +150,7 @@ function changed() {
 function showSession() {
   const explanation = state.answer?.explanation;
   if (explanation && !(state.field < (explanation.fields?.length ?? 0))) state.field = null;
-  const shares = state.field === null ? explanation?.attention : explanation.field_attention[state.field];
+  const shares = state.field === null ? explanation?.attention : explanation?.field_attention[state.field];
   const clicks = state.session.map((entry, place) => {
     const share = shares?.[place];
     const figure = share === undefined ? "" : share === null ? "too old to count" : percent(share);
@@ -170,8 +170,8 @@ function showSession() {
 
 function showReasons({ fields, repeat }) {
   byId("fields").hidden = !fields;
-  const where = state.field === null ? "the session vector" : `the receptive field \u201c${nameOfField(state.field)}\u201d`;
-  byId("attention-note").textContent = `Bars: how much each click counts in ${where}.`;
+  const where = state.field === null ? "" : ` in the receptive field \u201c${nameOfField(state.field)}\u201d`;
+  byId("attention-note").textContent = `Bars: each click's share of the attention${where}.`;
   const choices = fields ? [null, ...fields.keys()] : [];
   const rows = choices.map((field) => {
     const radio = element("input");
