@@ -24,6 +24,7 @@ COMMANDS = {
     "bundle": "serving.bundle",
     "leakcheck": "experiment.leakcheck",
     "serve": "serving.server.serve",
+    "export": "serving.export",
     "list": "listing",
     "doctor": "doctor",
 }

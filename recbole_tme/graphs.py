@@ -60,9 +60,11 @@ def transition_matrix(alias: Tensor, clicked: Tensor) -> Tensor:
         clicked: True where there is a click, ``[B, L]`` bool.
     """
     n_sessions, length = alias.shape
-    pair = alias[:, :-1] * length + alias[:, 1:]
+    # Rolled, not cut to length - 1: an exported graph must not depend on whether that is 1.
+    has_next = clicked.roll(-1, 1) & (torch.arange(length, device=alias.device) < length - 1)
+    pair = alias * length + alias.roll(-1, 1)
     # Pairs that reach into the padding write into one spare cell, which keeps the shapes free of the data.
-    pair = torch.where(clicked[:, 1:], pair, length * length)
+    pair = torch.where(has_next, pair, length * length)
     cells = torch.zeros(n_sessions, length * length + 1, dtype=torch.bool, device=alias.device)
     cells.scatter_(1, pair, True)
     return cells[:, :-1].view(n_sessions, length, length)

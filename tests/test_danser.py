@@ -67,7 +67,7 @@ def test_loss_is_the_likelihood_of_the_scores_plus_the_catalogue_for_repeats(ben
     scores = plain.scores(model, batch)
     with torch.no_grad():
         encoded = model._encode(batch)
-        cosines = model.scale * encoded.session @ model.unit_items()[1:].T
+        cosines = model.scale * encoded.session @ model.item_vectors()[1:].T
     expected = 0.0
     for row, (clicks, target) in enumerate(zip(plain.sessions, plain.targets)):
         expected -= scores[row, target - 1]
@@ -163,3 +163,54 @@ def test_hard_negatives_push_themselves_down_and_the_target_up(bench):
     model._encode(batch)
     after = model.hard_negative_loss(model._encode(batch), batch["item_id"])
     assert after < before
+
+
+def test_item_vectors_are_made_once_in_evaluation_and_follow_the_weights(bench):
+    model, batch = bench.build().eval(), bench.batch()
+    with torch.no_grad():
+        before = model.full_sort_predict(batch)
+        assert model.item_vectors() is model.item_vectors()
+        assert torch.equal(model.full_sort_predict(batch), before)
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    model.calculate_loss(batch).backward()
+    optimizer.step()
+    with torch.no_grad():
+        after = model.eval().full_sort_predict(batch)
+        assert not torch.equal(after, before) and torch.equal(after, made_anew(bench, model, batch))
+        # Written past all bookkeeping, and seen because evaluation begins anew.
+        model.item_embedding.weight.data[3] = 1.0
+        assert torch.equal(model.eval().full_sort_predict(batch), made_anew(bench, model, batch))
+
+
+def made_anew(bench, model, batch):
+    """Scores of another model with the same weights."""
+    fresh = bench.build().eval()
+    fresh.load_state_dict(model.state_dict())
+    return fresh.full_sort_predict(batch)
+
+
+@pytest.mark.parametrize("part_off", [{}, {"repeat_explore": False}], ids=str)
+def test_scores_of_all_items_found_are_those_of_the_catalogue(part_off):
+    bench = Workbench("DANSeR", SMALL | part_off)
+    model, batch = bench.build().eval(), bench.batch()
+    with torch.no_grad():
+        encoded = model.encode(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
+        products = (model.query_vectors(encoded) @ model.item_vectors().T)[:, 1:]
+        items = torch.arange(1, model.n_items).expand(len(products), -1)
+        own = (items.unsqueeze(2) == encoded.item_seq.unsqueeze(1)).any(2)
+        others = products.masked_fill(own, -torch.inf).logsumexp(1)
+        found, scores = model.score_found(encoded, items, products, others if model.normalised else None)
+        wanted = model.score_catalogue(encoded)
+    for row, of_row, of_catalogue in zip(found, scores, wanted):
+        there = of_row > -torch.inf
+        assert sorted(row[there].tolist()) == list(range(1, model.n_items))
+        torch.testing.assert_close(of_row[there], of_catalogue[row[there]])
+
+
+def test_a_frozen_model_predicts_the_same(bench):
+    model, batch = bench.build().eval(), bench.batch()
+    with torch.no_grad():
+        wanted = model.full_sort_predict(batch)[:, 1:]
+        model.freeze()
+        torch.testing.assert_close(model.full_sort_predict(batch)[:, 1:], wanted)

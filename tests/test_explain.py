@@ -138,7 +138,7 @@ def test_both_attentions_of_danser_are_the_ones_its_scores_are_made_with():
         shares = torch.tensor(energies).softmax(0)
         torch.testing.assert_close(found.fields[row], shares)
         vector = sum(share * u for share, u in zip(shares, vectors))
-        wanted = model.scale * model.unit_items()[1:] @ (vector / vector.norm())
+        wanted = model.scale * model.item_vectors()[1:] @ (vector / vector.norm())
         torch.testing.assert_close(scores[row], wanted)
 
 

@@ -100,7 +100,7 @@ class ATSRec(SequentialRecommender):
         if issubclass(backbone, SessionRecommender):
             return all(
                 getattr(backbone, part) is getattr(SessionRecommender, part)
-                for part in ("losses", "recommendation_loss", "score_catalogue")
+                for part in ("losses", "recommendation_loss", "score_catalogue", "query_vectors", "item_vectors")
             )
         return registry.is_builtin(backbone) and backbone.__name__ in PLAIN_SOFTMAX and settings["loss_type"] == "CE"
 

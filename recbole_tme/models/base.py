@@ -75,7 +75,9 @@ class SessionRecommender(SequentialRecommender):
 
     Subclasses build their layers in ``__init__`` and call :meth:`reset_parameters` at its end, and implement
     :meth:`encode`; they may add :meth:`auxiliary_losses`, which run in training only. A model with another scoring
-    head replaces :meth:`recommendation_loss`, :meth:`score_catalogue` and :meth:`score_items` together.
+    head replaces :meth:`recommendation_loss`, :meth:`score_catalogue` and :meth:`score_items` together; if its scores
+    are made from the products of one vector per session and one per item, also :meth:`query_vectors`,
+    :meth:`item_vectors` and :meth:`score_found`, and an index can look its best items up.
     """
 
     input_type = InputType.POINTWISE
@@ -85,6 +87,8 @@ class SessionRecommender(SequentialRecommender):
     n_ranked = 0
     # Items of the random subset of the catalogue that they are ranked in; None for the catalogue itself.
     ranked_subset: int | None = None
+    # Whether an item's score depends on the products of all others.
+    normalised = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -162,7 +166,37 @@ class SessionRecommender(SequentialRecommender):
 
     def score_catalogue(self, encoded: Encoded) -> Tensor:
         """Scores of all items, ``[B, N + 1]``; column 0 is padding."""
-        return encoded.session @ self.item_embedding.weight.T
+        return self.query_vectors(encoded) @ self.item_vectors().T
+
+    def query_vectors(self, encoded: Encoded) -> Tensor:
+        """What the items are multiplied with, ``[B, d]``."""
+        return encoded.session
+
+    def item_vectors(self) -> Tensor:
+        """The vectors of all items, ``[N + 1, d]``; row 0 is padding."""
+        return self.item_embedding.weight
+
+    def score_found(
+        self, encoded: Encoded, items: Tensor, products: Tensor, log_others: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Scores, as :meth:`score_catalogue` gives them, of items that an index has found.
+
+        Args:
+            encoded: the batch.
+            items: of each session, distinct item ids, ``[B, m]`` long.
+            products: of query and item vector, ``[B, m]``.
+            log_others: log of the sum of the exponential products of all items that are not in the session, ``[B]``;
+                None unless ``normalised``.
+
+        Returns:
+            Item ids, ``[B, n]`` long, and their scores, ``[B, n]``; entries that are none have the score -inf. There
+            may be items among them that were not found, but no item twice.
+        """
+        return items, products
+
+    def freeze(self) -> None:
+        """Put what is made from the weights alone in their place, before the model is exported; it then predicts what
+        it did, up to rounding, and cannot be trained."""
 
     def score_items(self, encoded: Encoded, items: Tensor) -> Tensor:
         """Score of one item per session, ``[B]`` long -> ``[B]``."""

@@ -16,7 +16,7 @@ from recbole_tme.nn.dual_attention import AcrossFields, FieldReadout
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
 from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions, shares
 from recbole_tme.nn.repeat_explore import Behaviour, RepeatExplore
-from recbole_tme.nn.unit import unit_rows
+from recbole_tme.nn.unit import KeptUnitRows, unit_rows
 
 
 class DANSeR(SessionRecommender):
@@ -45,6 +45,9 @@ class DANSeR(SessionRecommender):
         self.hard_candidates = config["hard_candidates"]
         self.hardness = {key: config[f"hard_{key}"] for key in ("alpha", "beta", "power")}
         self.register_buffer("session_count", self._session_counts(dataset))
+        self.normalised = self.behaviour is not None
+        self._kept = KeptUnitRows()
+        self._frozen = False
         self.reset_parameters()
 
     def _session_counts(self, dataset) -> Tensor:
@@ -87,9 +90,27 @@ class DANSeR(SessionRecommender):
         session, shown = self.across.read(torch.stack(vectors, dim=1), masked_mean(fields[0], clicked))
         return F.normalize(session, dim=1), weights, shown
 
-    def unit_items(self) -> Tensor:
-        """Item vectors of length 1 (padding: 0), ``[N + 1, d]``."""
-        return unit_rows(self.item_embedding.weight)
+    def item_vectors(self) -> Tensor:
+        """Item vectors of length 1 (padding: 0), ``[N + 1, d]``; in evaluation they are made once and kept."""
+        table = self.item_embedding.weight
+        if self._frozen:
+            return table
+        return unit_rows(table) if self.training or torch.is_grad_enabled() else self._kept(table)
+
+    def query_vectors(self, encoded: Encoded) -> Tensor:
+        # Temperature scaling (Guo et al., ICML 2017): the chances of new items are learnt on sessions that the model
+        # comes to know by heart, and too high for others, which puts new items before likelier repeated ones.
+        scale = self.scale if self.behaviour is None else self.scale / self.explore_temperature
+        return scale * encoded.session
+
+    def train(self, mode: bool = True) -> DANSeR:
+        self._kept.forget()
+        return super().train(mode)
+
+    def freeze(self) -> None:
+        with torch.no_grad():
+            self.item_embedding.weight.copy_(self.item_vectors())
+        self._frozen = True
 
     def unit_vectors(self, items: Tensor) -> Tensor:
         """The same for some items only, ``[...]`` long -> ``[..., d]``."""
@@ -98,7 +119,7 @@ class DANSeR(SessionRecommender):
     def recommendation_loss(self, encoded: Encoded, target: Tensor) -> tuple[Tensor, Tensor]:
         """Likelihood of the mixture; where the target is in the session, also the catalogue-wide cross entropy with
         weight ``aux_weight``, without which the item vectors would learn from new targets only."""
-        items, excluded, weight = self.unit_items(), None, None
+        items, excluded, weight = self.item_vectors(), None, None
         mixture = 0.0
         if self.behaviour is not None:
             behaviour = self.behave(encoded)
@@ -111,9 +132,8 @@ class DANSeR(SessionRecommender):
             # One pass serves both: new targets compete outside the session, repeated ones with the whole catalogue.
             excluded = encoded.item_seq.masked_fill(is_repeat.unsqueeze(1), 0)
             weight = torch.where(is_repeat, self.aux_weight, 1.0)
-        query = self.scale * encoded.session
         catalogue, ranked = catalogue_cross_entropy(
-            query, items, target, self.n_ranked, excluded, weight, self.loss_precision
+            self.scale * encoded.session, items, target, self.n_ranked, excluded, weight, self.loss_precision
         )
         loss = catalogue + mixture
         if self.hard_weight > 0:
@@ -142,19 +162,29 @@ class DANSeR(SessionRecommender):
 
     def score_catalogue(self, encoded: Encoded) -> Tensor:
         """Log of each item's chance; without the behaviour part, the scaled cosines."""
-        items = self.unit_items()
+        scores = super().score_catalogue(encoded)
         if self.behaviour is None:
-            return self.scale * encoded.session @ items.T
-        # Temperature scaling (Guo et al., ICML 2017): the chances of new items are learnt on sessions that the model
-        # comes to know by heart, and too high for others, which puts new items before likelier repeated ones.
-        scores = self.scale / self.explore_temperature * encoded.session @ items.T
+            return scores
         behaviour = self.behave(encoded)
         # Padding positions point to column 0, which takes no part.
-        scores = scores.scatter(1, encoded.item_seq, -torch.inf)
+        scores.scatter_(1, encoded.item_seq, -torch.inf)
         scores[:, 0] = -torch.inf
         scores = behaviour.log_explore.unsqueeze(1) + scores.log_softmax(dim=1)
         repeated = behaviour.log_repeat.unsqueeze(1) + behaviour.log_items(encoded.item_seq)
-        return scores.scatter(1, encoded.item_seq, repeated)
+        return scores.scatter_(1, encoded.item_seq, repeated)
+
+    def score_found(
+        self, encoded: Encoded, items: Tensor, products: Tensor, log_others: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if self.behaviour is None:
+            return items, products
+        behaviour = self.behave(encoded)
+        explored = (behaviour.log_explore - log_others).unsqueeze(1) + products
+        in_session = (items.unsqueeze(2) == encoded.item_seq.unsqueeze(1)).any(dim=2)
+        explored = explored.masked_fill(in_session, -torch.inf)
+        # Minus infinity at padding and at all but the latest click on an item.
+        repeated = behaviour.log_repeat.unsqueeze(1) + behaviour.log_item
+        return torch.cat([encoded.item_seq, items], dim=1), torch.cat([repeated, explored], dim=1)
 
     def score_items(self, encoded: Encoded, items: Tensor) -> Tensor:
         return self.score_catalogue(encoded).gather(1, items.unsqueeze(1)).squeeze(1)

@@ -34,7 +34,7 @@ def reversed_positions(lengths: Tensor, width: int) -> Tensor:
 
 def last_click(states: Tensor, lengths: Tensor) -> Tensor:
     """State of each session's last click, ``[B, L, ...]`` and ``[B]`` -> ``[B, ...]``."""
-    return states[torch.arange(len(states), device=states.device), lengths - 1]
+    return states[torch.arange(states.shape[0], device=states.device), lengths - 1]
 
 
 def shares(weights: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rows of length 1."""
+"""Rows of length 1, and a table of them that is kept while nothing is trained."""
 
 from __future__ import annotations
 
@@ -32,3 +32,32 @@ def unit_rows(rows: Tensor) -> Tensor:
         rows: ``[N, d]``; a row of zeros stays one.
     """
     return _UnitRows.apply(rows)
+
+
+class KeptUnitRows:
+    """:func:`unit_rows` of one table, made anew only when the table has changed; for use without gradients.
+
+    A change is another tensor, other memory or an in-place operation; what is written through ``.data`` is not seen,
+    so that whoever trains has to :meth:`forget`. Copies and pickles of it are empty.
+    """
+
+    def __init__(self):
+        self._kept: tuple[Tensor, int, Tensor] | None = None
+
+    def __call__(self, table: Tensor) -> Tensor:
+        """``[N, d]`` -> ``[N, d]``; what is returned must not be changed."""
+        # Neither has a version: what is being traced, and what was made in inference mode.
+        if torch.compiler.is_compiling() or table.is_inference():
+            return unit_rows(table)
+        kept = self._kept
+        if kept is None or (kept[0].data_ptr(), kept[1]) != (table.data_ptr(), table._version):
+            # The first entry shares the table's memory, which therefore can be no other table's meanwhile.
+            kept = self._kept = table.detach(), table._version, unit_rows(table)
+        return kept[2]
+
+    def forget(self) -> None:
+        """Let go of the rows."""
+        self._kept = None
+
+    def __reduce__(self):
+        return KeptUnitRows, ()

@@ -94,6 +94,21 @@ def write_bundle(run: Path | str, out: Path | str) -> None:
             raise
 
 
+def read_saved(path: Path) -> SavedModel:
+    """The model of a finished run, or of a bundle; neither needs the data set.
+
+    Raises:
+        UserError: there is no finished run and no bundle, the model is not to be had here, or a file is missing or
+            damaged.
+    """
+    if is_bundle(path):
+        return read_bundle(path)
+    # A run's configuration is RecBole's, and a bundle does not need it.
+    from recbole_tme.serving.from_run import read_run
+
+    return read_run(path)
+
+
 def read_bundle(path: Path) -> SavedModel:
     """The model in a bundle.
 

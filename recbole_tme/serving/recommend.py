@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="the file to write (default: the standard output)")
     parser.add_argument("-k", type=int, default=20, help="items per session (default: %(default)s)")
     parser.add_argument("--exclude_seen", action="store_true", help="leave out the items of the session itself")
+    parser.add_argument(
+        "--index",
+        choices=("faiss",),
+        help="look the best items up in an index of the item vectors, made once and kept beside the weights, for large "
+        "catalogues; it misses a few (default: every item is scored)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
     parser.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
 
@@ -54,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     """
     for plugin in args.plugin:
         load_plugin(plugin)
-    recommender = Recommender.load(args.run, args.device)
+    recommender = Recommender.load(args.run, args.device, args.index)
+    if recommender.index is not None and recommender.index.is_new:
+        print(f"note: {recommender.index}", file=sys.stderr)
     # Before the first session is waited for.
     recommender.answers([], args.k)
     if args.session is not None:

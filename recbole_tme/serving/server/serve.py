@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes any free one (default: %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
+    parser.add_argument(
+        "--index",
+        choices=("faiss",),
+        help="look the best items up in an index of the item vectors, made once and kept beside the weights, for large "
+        "catalogues; it misses a few (default: every item is scored)",
+    )
     parser.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
 
 
@@ -49,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
         load_plugin(plugin)
     # Before the model is loaded, which may take longer than finding out that the port is taken.
     with listening_socket(args.host, args.port) as listener:
-        recommender = Recommender.load(args.run, args.device)
+        recommender = Recommender.load(args.run, args.device, args.index)
+        if recommender.index is not None:
+            print(f"note: {recommender.index}", file=sys.stderr)
         app = make_app(recommender, model_card(recommender, args.run))
         options = uvicorn.Config(
             app,
