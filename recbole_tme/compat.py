@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.metadata
+import inspect
 import io
 import os
 import platform
@@ -15,7 +16,7 @@ import re
 import socket
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +196,34 @@ def import_ray() -> ModuleType:
     except ImportError as error:
         raise UserError(f"Ray cannot be imported ({error}); pip install 'ray[tune]>=2.6,<2.7'") from error
     return ray
+
+
+def report_to_tuner() -> Callable[[dict], None]:
+    """The function by which a trial reports metrics; Ray has moved it from release to release.
+
+    It was ``ray.air.session.report`` until 2.6, ``ray.train.report`` from 2.7 and ``ray.tune.report`` from 2.4x on;
+    ``ray.tune.report`` and ``ray.train.report`` of the older releases are other functions, which take keywords.
+    """
+    from ray import train, tune
+
+    candidates = [tune, train]
+    with suppress(ImportError):
+        from ray.air import session
+
+        candidates.append(session)
+    for module in candidates:
+        report = getattr(module, "report", None)
+        if callable(report) and "metrics" in inspect.signature(report).parameters:
+            return report
+    raise UserError("this version of Ray reports metrics in no known way; pip install 'ray[tune]>=2.6,<2.7'")
+
+
+def tuner_settings() -> ModuleType:
+    """The module whose ``RunConfig`` and ``FailureConfig`` Ray's Tuner takes: ``ray.tune`` where it has them, then
+    ``ray.train``, in 2.6 ``ray.air``."""
+    from ray import air, train, tune
+
+    return next(module for module in (tune, train, air) if hasattr(module, "RunConfig"))
 
 
 def reachable_ray(address: str) -> str:
