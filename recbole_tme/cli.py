@@ -19,6 +19,7 @@ COMMANDS = {
     "significance": "report.significance",
     "report": "report.comparison",
     "compare": "compare",
+    "tune": "tune",
     "diagnose": "experiment.diagnose",
     "recommend": "serving.recommend",
     "bundle": "serving.bundle",

@@ -154,6 +154,12 @@ def call_all(function: Callable, calls: Sequence[tuple], resources: Resources | 
 
 
 SCHEDULERS = ("asha", "median", "none")
+# Ray's tuner prints, plots and logs nothing of its own, and leaves Ctrl-C to this program.
+QUIET = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
 # ASHA keeps the better third of the trials after 1, 3, 9, ... epochs.
 REDUCTION = 3
 
@@ -258,8 +264,7 @@ def tune_trials(
             verbose=0,
         ),
     )
-    # Ray finishes what is running at the first Ctrl-C and says nothing; the journal makes that unnecessary.
-    with _environment(TUNE_DISABLE_SIGINT_HANDLER="1", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1"):
+    with _environment(**QUIET):
         tuner.fit()
 
 

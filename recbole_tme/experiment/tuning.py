@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from recbole_tme.config import SessionConfig, load_config
 from recbole_tme.errors import UserError
 from recbole_tme.experiment import cluster
 from recbole_tme.experiment.cluster import Resources
+from recbole_tme.experiment.run import run
 from recbole_tme.experiment.space import Space, load_space
 from recbole_tme.experiment.tuning_journal import FAILED, FINISHED, STOPPED, Journal, Trial
 from recbole_tme.experiment.tuning_search import Search, make_search
@@ -76,7 +77,7 @@ class Plan:
     Attributes:
         settings: complete settings that all trials share.
         given: those among them that the user gave, which a re-run needs too.
-        space: the space's file, copied into the study's folder.
+        fixed: those among them that are not searched, whatever the space says.
         search, scheduler: by name.
         seed: of the search.
         budget: when to end.
@@ -85,6 +86,7 @@ class Plan:
 
     settings: dict[str, Any]
     given: dict[str, Any]
+    fixed: dict[str, Any]
     search: str
     scheduler: str
     seed: int
@@ -130,7 +132,7 @@ class Study:
         self.folder = Path(folder)
         self.plan = plan or Plan.read(self.folder)
         self.config: SessionConfig = load_config(config_dict=self.plan.settings)
-        self.space: Space = load_space(self.config, self.folder / "space.yaml").without(self.plan.given)
+        self.space: Space = load_space(self.config, self.folder / "space.yaml").without(self.plan.fixed)
         self.search: Search = make_search(self.plan.search, self.space, self.plan.seed)
         self.journal = Journal(self.folder / "journal.jsonl")
         self.slots = 1
@@ -275,6 +277,36 @@ class Study:
         return self.folder / "trials" / f"{trial.number:04d}"
 
 
+def final_runs(study: Study, n_seeds: int, known: Sequence[Mapping[str, Any]] = ()) -> Iterator[dict[str, Any]]:
+    """Train the best settings anew on train + validation with several seeds, and evaluate each once on test.
+
+    To be used inside a connection to Ray.
+
+    Args:
+        study: a study with a best trial.
+        n_seeds: how many seeds, counted up from the settings' own.
+        known: runs from an earlier call, which are not repeated.
+
+    Yields:
+        Per run that is done ``seed``, ``run`` (its directory), ``valid`` and ``test``; of one that failed ``error``.
+    """
+    settings = study.plan.settings | study.best.settings | {"retrain": True, "show_progress": False}
+    settings["threads"] = study.plan.resources.threads
+    done = {run["seed"] for run in known if "error" not in run}
+    seeds = [seed for seed in range(settings["seed"], settings["seed"] + n_seeds) if seed not in done]
+    calls = [(settings | {"seed": seed, "run_dir": str(Path(settings["run_dir"]).absolute())},) for seed in seeds]
+    for outcome in cluster.call_all(final_run, calls, study.plan.resources):
+        found = {"error": str(outcome.error)} if outcome.error is not None else outcome.value
+        yield {"seed": seeds[outcome.index]} | found
+
+
+def final_run(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """One ordinary run; returns where it is and what came out."""
+    directory = run(load_config(config_dict=settings))
+    metrics = directory.read_metrics()
+    return {"run": str(directory.path), "valid": metrics["valid"], "test": metrics["test"]}
+
+
 def new_study_folder(parent: Path) -> Path:
     """A folder for a new study, ``<parent>/tune-<UTC time>``; it is not made."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
@@ -284,8 +316,3 @@ def new_study_folder(parent: Path) -> Path:
         if not (parent / name).exists()
     )
     return parent / name
-
-
-def with_changes(plan: Plan, budget: Budget | None, resources: Resources | None) -> Plan:
-    """A plan with another budget or other resources, for going on."""
-    return replace(plan, budget=budget or plan.budget, resources=resources or plan.resources)

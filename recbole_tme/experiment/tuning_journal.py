@@ -68,7 +68,8 @@ class Journal:
         path: the file; an existing one is read first.
 
     Raises:
-        UserError: the file cannot be read or written, or a line in its middle is none of a journal.
+        UserError: the file cannot be read or written, another process is at work on it, or a line in its middle is
+            none of a journal.
     """
 
     def __init__(self, path: Path):
@@ -76,9 +77,11 @@ class Journal:
         self.trials: list[Trial] = []
         self.seconds_before = 0.0
         self._last_time: float | None = None
-        whole = self._read()
         with writing(self.path):
             self._file = self.path.open("ab")
+        _lock(self._file, self.path)
+        whole = self._read()
+        with writing(self.path):
             # What was cut off would make the next line unreadable.
             self._file.truncate(whole)
         self._started = time.time()
@@ -135,8 +138,6 @@ class Journal:
         """Take over the file's events; returns how many bytes of it are whole lines."""
         try:
             content = self.path.read_bytes()
-        except FileNotFoundError:
-            return 0
         except OSError as error:
             raise UserError(f"cannot read {self.path}: {error.strerror}") from error
         whole = content.rfind(b"\n") + 1
@@ -169,3 +170,15 @@ class Journal:
             trial.lost += 1
         elif event["event"] == "end":
             trial.status, trial.trace = event["status"], event["trace"]
+
+
+def _lock(file, path: Path) -> None:
+    """Keep other processes off a file until this one ends, however it does."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"another process is at work on the study in {path.parent}; wait for it or end it") from None
