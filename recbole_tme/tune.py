@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         registry.load_plugin(Path(plugin))
     folders, plans = resumed_plans(args) if args.resume is not None else new_plans(args)
     resources = plans[0].resources
-    table = LiveTable()
+    table = LiveTable(sys.stderr)
     with connected(args.ray_address, resources):
         studies = [open_study(folder, plan, args, table) for folder, plan in zip(folders, plans)]
         for study in studies:
@@ -109,13 +109,11 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError(f"--num-samples={args.num_samples}: a study has at least one trial")
     if args.final_seeds < 0:
         raise UserError(f"--final-seeds={args.final_seeds}: give a number of seeds, 0 for none")
-    if args.resume:
+    if args.resume is not None:
         parser = argparse.ArgumentParser()
         add_arguments(parser)
-        given = {
-            name for name, value in vars(args).items() if name != "overrides" and value != parser.get_default(name)
-        }
-        extra = sorted(given - WITH_RESUME - {"compare"}) + sorted(args.overrides)
+        given = {name for name, value in vars(args).items() if value != parser.get_default(name)} - {"overrides"}
+        extra = sorted((given | args.overrides.keys()) - (WITH_RESUME if args.resume else WITH_RESUME | FINDS_STUDY))
         if extra:
             raise UserError(
                 f"--{extra[0].replace('_', '-')} cannot change when a study is resumed; only "

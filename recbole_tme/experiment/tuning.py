@@ -133,8 +133,8 @@ class Study:
         self.plan = plan or Plan.read(self.folder)
         self.config: SessionConfig = load_config(config_dict=self.plan.settings)
         self.space: Space = load_space(self.config, self.folder / "space.yaml").without(self.plan.fixed)
-        self.search: Search = make_search(self.plan.search, self.space, self.plan.seed)
         self.journal = Journal(self.folder / "journal.jsonl")
+        self.search: Search = make_search(self.plan.search, self.space, self.plan.seed, begun=len(self.trials))
         self.slots = 1
         self._changed = changed
         self._exhausted = False

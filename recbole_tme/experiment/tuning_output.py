@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,7 +111,7 @@ class LiveTable:
         stream: where to.
     """
 
-    def __init__(self, stream: TextIO = sys.stderr):
+    def __init__(self, stream: TextIO):
         self._stream = stream
         self._drawn = 0
         self._told: set[int] = set()

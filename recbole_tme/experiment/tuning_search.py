@@ -6,6 +6,7 @@ between keys.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import warnings
@@ -34,40 +35,45 @@ class Search(Protocol):
         """
 
 
-def make_search(name: str, space: Space, seed: int) -> Search:
+def make_search(name: str, space: Space, seed: int, begun: int = 0) -> Search:
     """The search of a name in :data:`SEARCHES`.
+
+    Args:
+        name: its name.
+        space: what it searches.
+        seed: of its choices.
+        begun: how many trials it has suggested before, in another process: it goes on behind them.
 
     Raises:
         UserError: its library is not installed, or the space is not one it can search.
     """
-    return {"grid": GridSearch, "random": RandomSearch, "optuna": OptunaSearch, "hyperopt": HyperOptSearch}[name](
-        space, seed
-    )
+    kinds = {"grid": GridSearch, "random": RandomSearch, "optuna": OptunaSearch, "hyperopt": HyperOptSearch}
+    return kinds[name](space, seed, begun)
 
 
 class GridSearch:
     """Every combination once, in the order of the file."""
 
-    def __init__(self, space: Space, seed: int):
+    def __init__(self, space: Space, seed: int, begun: int = 0):
         self.size = sum(1 for _ in space.grid())
-        self._rest = space.grid()
-        self._known: list[dict] = []
+        self._rest = itertools.islice(space.grid(), begun, None)
 
     def suggest(self) -> dict[str, Any] | None:
-        return next((settings for settings in self._rest if settings not in self._known), None)
+        return next(self._rest, None)
 
     def tell(self, settings, score, stopped_after) -> None:
-        self._known.append(dict(settings))
+        """A grid learns nothing."""
 
 
 class RandomSearch:
-    """Independent draws."""
+    """Independent draws; the n-th depends on the seed and on n alone."""
 
-    def __init__(self, space: Space, seed: int):
-        self._space, self._generator = space, random.Random(seed)
+    def __init__(self, space: Space, seed: int, begun: int = 0):
+        self._space, self._seed, self._numbers = space, seed, itertools.count(begun)
 
     def suggest(self) -> dict[str, Any]:
-        return self._space.choose(lambda parameter: parameter.draw(self._generator))
+        generator = random.Random(f"{self._seed}/{next(self._numbers)}")
+        return self._space.choose(lambda parameter: parameter.draw(generator))
 
     def tell(self, settings, score, stopped_after) -> None:
         """Chance learns nothing."""
@@ -76,7 +82,7 @@ class RandomSearch:
 class OptunaSearch:
     """Tree-structured Parzen estimators of all active keys together (Optuna's TPESampler)."""
 
-    def __init__(self, space: Space, seed: int):
+    def __init__(self, space: Space, seed: int, begun: int = 0):
         try:
             import optuna
         except ImportError as error:
@@ -88,7 +94,7 @@ class OptunaSearch:
         with warnings.catch_warnings():
             # multivariate, group and constant_liar have been called experimental for years.
             warnings.simplefilter("ignore")
-            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+            sampler = optuna.samplers.TPESampler(seed=seed + begun, multivariate=True, group=True, constant_liar=True)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._asked: list[tuple[dict, Any]] = []
 
@@ -143,7 +149,7 @@ class OptunaSearch:
 class HyperOptSearch:
     """HyperOpt's tree-structured Parzen estimator, which looks at one key at a time."""
 
-    def __init__(self, space: Space, seed: int):
+    def __init__(self, space: Space, seed: int, begun: int = 0):
         try:
             import hyperopt
             from hyperopt.base import Domain
@@ -155,7 +161,7 @@ class HyperOptSearch:
         # Every key is drawn, and the inactive ones are left out afterwards.
         self._flat = {parameter.name: self._expression(parameter) for parameter in space.parameters}
         self._domain, self._trials = Domain(lambda settings: 0.0, self._flat), hyperopt.Trials()
-        self._seeds = random.Random(seed)
+        self._seeds = random.Random(f"{seed}/{begun}")
         self._asked: list[tuple[dict, dict]] = []
 
     def _expression(self, parameter: Parameter):
