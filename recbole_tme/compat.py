@@ -21,6 +21,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from recbole_tme import registry
 from recbole_tme.errors import UserError
@@ -218,9 +219,23 @@ def report_to_tuner() -> Callable[[dict], None]:
     raise UserError("this version of Ray reports metrics in no known way; pip install 'ray[tune]>=2.6,<2.7'")
 
 
+def tuner_state() -> tuple[str, Any]:
+    """Inside a trial: Ray's name of it, and the checkpoint that it is to go on from, or None; moved like ``report``."""
+    from ray import train, tune
+
+    for module in (tune, train):
+        if hasattr(module, "get_context") and hasattr(module, "get_checkpoint"):
+            return module.get_context().get_trial_id(), module.get_checkpoint()
+    from ray.air import session
+
+    return session.get_trial_id(), session.get_checkpoint()
+
+
 def tuner_settings() -> ModuleType:
-    """The module whose ``RunConfig`` and ``FailureConfig`` Ray's Tuner takes: ``ray.tune`` where it has them, then
-    ``ray.train``, in 2.6 ``ray.air``."""
+    """The module whose ``RunConfig``, ``FailureConfig`` and ``Checkpoint`` Ray's Tuner takes.
+
+    It is ``ray.tune`` where that has them, else ``ray.train``, in 2.6 ``ray.air``.
+    """
     from ray import air, train, tune
 
     return next(module for module in (tune, train, air) if hasattr(module, "RunConfig"))

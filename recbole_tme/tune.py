@@ -12,13 +12,15 @@ from recbole_tme import registry
 from recbole_tme.config import NOT_IN_HASH, Overrides, SessionConfig, declared_keys, load_config
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics
-from recbole_tme.experiment.cluster import SCHEDULERS, Resources, check_resources, connected
+from recbole_tme.experiment.cluster import Resources, check_resources, connected
 from recbole_tme.experiment.protocol import load_data
 from recbole_tme.experiment.space import load_space
-from recbole_tme.experiment.tuning import Budget, Plan, Study, final_runs, new_study_folder
+from recbole_tme.experiment.tuning import Study, final_runs, new_study_folder
 from recbole_tme.experiment.tuning_journal import FAILED
 from recbole_tme.experiment.tuning_output import LiveTable, read_final, write_results
+from recbole_tme.experiment.tuning_plan import Budget, Plan
 from recbole_tme.experiment.tuning_plots import write_plots
+from recbole_tme.experiment.tuning_ray import SCHEDULERS
 from recbole_tme.experiment.tuning_search import SEARCHES, make_search
 from recbole_tme.yamlfile import read_settings
 
@@ -189,6 +191,8 @@ def make_plan(config: SessionConfig, files: Sequence[Path], overrides: Overrides
     budget = budget_of(args) or Budget(trials=DEFAULT_TRIALS)
     if budget.gpu_hours is not None and not resources.gpus:
         raise UserError(f"--budget={args.budget} counts GPU hours and the trials use no GPU; set --gpus-per-trial")
+    if args.scheduler == "pbt" and budget.trials is None:
+        raise UserError("--scheduler=pbt trains a population from the beginning; set its size by --num-samples")
     settings = config.plain()
     named = {key for file in files for key in read_settings(file).values} | set(overrides)
     given = {key: settings[key] for key in sorted(named & settings.keys() - {"model", "dataset", "backbone"})}

@@ -19,9 +19,10 @@ from recbole_tme.experiment import tuning_trial
 from recbole_tme.experiment.cluster import Resources
 from recbole_tme.experiment.run import run
 from recbole_tme.experiment.space import load_space
-from recbole_tme.experiment.tuning import Budget, Plan, Study
+from recbole_tme.experiment.tuning import Study
 from recbole_tme.experiment.tuning_journal import FAILED, FINISHED, OPEN, STOPPED, Journal
 from recbole_tme.experiment.tuning_output import LiveTable, write_results
+from recbole_tme.experiment.tuning_plan import Budget, Plan
 from recbole_tme.experiment.tuning_plots import write_plots
 from recbole_tme.experiment.tuning_trial import TrialPlan, train_trial
 

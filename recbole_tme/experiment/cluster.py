@@ -1,6 +1,6 @@
 """Functions called in Ray's workers: on this machine's cores and GPUs, or on a cluster that runs already.
 
-Ray is imported here, in functions, and nowhere else but in :mod:`recbole_tme.compat`.
+Ray is imported in functions, here, in :mod:`~recbole_tme.experiment.tuning_ray` and in :mod:`recbole_tme.compat` only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -59,21 +59,6 @@ class Outcome:
     value: Any = None
     error: BaseException | None = None
     trace: str = ""
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Environment variables while the block lasts."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
@@ -151,138 +136,6 @@ def call_all(function: Callable, calls: Sequence[tuple], resources: Resources | 
         except ray.exceptions.RayError as lost:
             value, error, trace = None, lost, str(lost)
         yield Outcome(index, value, error, trace)
-
-
-SCHEDULERS = ("asha", "median", "none")
-# Ray's tuner prints, plots and logs nothing of its own, and leaves Ctrl-C to this program.
-QUIET = {
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
-# ASHA keeps the better third of the trials after 1, 3, 9, ... epochs.
-REDUCTION = 3
-
-
-class TrialSource(Protocol):
-    """Where :func:`tune_trials` gets its trials from and whom it tells about them."""
-
-    def next(self, trial: str) -> dict | None:
-        """What the next trial, of this name, is to be called with; None while none is to be started."""
-
-    def exhausted(self) -> bool:
-        """Whether there will be no more trials."""
-
-    def row(self, trial: str, row: dict) -> None:
-        """A row that a trial reported; may be told twice."""
-
-    def lost(self, trial: str) -> None:
-        """A trial's worker ended without a word, and the trial is not tried again."""
-
-    def ended(self, trial: str) -> None:
-        """A trial ended by itself or was stopped by the scheduler."""
-
-    def over(self) -> bool:
-        """Whether to stop every trial now."""
-
-
-class _Held:
-    """Something that Ray cannot write to its records, and needs not."""
-
-    def __init__(self, value: Any = None):
-        self.value = value
-
-    def __reduce__(self):
-        return _Held, ()
-
-
-def tune_trials(
-    function: Callable, plan: Any, source: TrialSource, resources: Resources, scheduler: str, epochs: int, folder: Path
-) -> None:
-    """Run trials by Ray Tune until their source is exhausted or over. To be used inside :func:`connected`.
-
-    Args:
-        function: of a module's top level, called in a worker as ``function(assignment, plan, report)`` with what the
-            source gave; ``report`` takes a row with ``epoch`` and ``score`` at least, larger is better.
-        plan: what all trials have in common; it is sent to each node once.
-        source: of the trials.
-        resources: what each trial occupies.
-        scheduler: a word of :data:`SCHEDULERS`; it sees ``score`` by ``epoch``.
-        epochs: the most a trial can have.
-        folder: for Ray's own records, which nothing here reads.
-    """
-    from ray import tune
-    from ray.tune.search import Searcher
-
-    held = _Held(source)
-
-    class FromSource(Searcher):
-        """Ray's view of the source, which knows what it suggests and limits how many trials there are at a time."""
-
-        def suggest(self, trial_id):
-            return Searcher.FINISHED if held.value.exhausted() else held.value.next(trial_id)
-
-        def on_trial_result(self, trial_id, result):
-            held.value.row(trial_id, result)
-
-        def on_trial_complete(self, trial_id, result=None, error=False):
-            if result is not None and "epoch" in result:
-                held.value.row(trial_id, result)
-            (held.value.lost if error else held.value.ended)(trial_id)
-
-        def save(self, checkpoint_path):
-            # The source keeps its own journal.
-            raise NotImplementedError
-
-        def restore(self, checkpoint_path):
-            raise NotImplementedError
-
-    class Over(tune.Stopper):
-        def __call__(self, trial_id, result):
-            return False
-
-        def stop_all(self):
-            return held.value.over()
-
-    settings = compat.tuner_settings()
-    trainable = tune.with_parameters(_trial, function=function, plan=plan, place=Place.here(resources))
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        tune_config=tune.TuneConfig(
-            metric="score",
-            mode="max",
-            search_alg=FromSource(),
-            scheduler=_scheduler(scheduler, epochs),
-            num_samples=-1,
-            reuse_actors=True,
-        ),
-        run_config=settings.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent.absolute()),
-            stop=Over(),
-            failure_config=settings.FailureConfig(max_failures=RETRIES),
-            verbose=0,
-        ),
-    )
-    with _environment(**QUIET):
-        tuner.fit()
-
-
-def _scheduler(name: str, epochs: int):
-    from ray.tune import schedulers
-
-    if name == "asha":
-        return schedulers.ASHAScheduler(
-            time_attr="epoch", max_t=max(2, epochs), grace_period=1, reduction_factor=REDUCTION
-        )
-    if name == "median":
-        return schedulers.MedianStoppingRule(time_attr="epoch", grace_period=1, min_samples_required=3)
-    return schedulers.FIFOScheduler()
-
-
-def _trial(assignment: dict, function: Callable, plan: Any, place: Place) -> None:
-    place.enter()
-    function(assignment, plan, compat.report_to_tuner())
 
 
 def slots(resources: Resources) -> int:

@@ -42,6 +42,8 @@ NOT_TUNABLE = {
     *("model", "dataset", "backbone", "seed", "epochs", "retrain", "select_on", "valid_metric", "valid_ratio"),
     *("MAX_ITEM_LIST_LENGTH", "USER_ID_FIELD", "ITEM_ID_FIELD", "nproc", "reproducibility"),
 }
+# How often a value is drawn anew where it might move to a neighbour.
+REDRAWN = 0.25
 # A best value this near to an end of a range, as a share of it, lies on its border.
 BORDER = 0.02
 
@@ -76,6 +78,21 @@ class Parameter:
     def is_active(self, chosen: Mapping[str, Any]) -> bool:
         """Whether the key is part of a trial, given the values of the keys above it."""
         return all(other in chosen and (chosen[other] in values) == wanted for other, values, wanted in self.conditions)
+
+    @property
+    def real(self) -> bool:
+        """Whether the values are real numbers: these change no weight's shape."""
+        return all(isinstance(value, float) for value in self.values) and not self.whole
+
+    def near(self, value: Any, generator: random.Random) -> Any:
+        """A neighbour of a value: the next choice, or larger or smaller by a quarter; now and then any value."""
+        if generator.random() < REDRAWN:
+            return self.draw(generator)
+        if self.kind in ("choice", "quniform"):
+            ordered = sorted(self.grid())
+            place = ordered.index(value) + generator.choice((-1, 1))
+            return ordered[min(max(place, 0), len(ordered) - 1)]
+        return self.convert(value * generator.choice((0.8, 1.25)))
 
     def grid(self) -> list[Any]:
         """Every value, where there is a last one.
@@ -154,6 +171,16 @@ class Space:
                     yield from extended(chosen | {rest[0].name: value}, rest[1:])
 
         yield from extended({}, self.parameters)
+
+    def perturb(self, chosen: Mapping[str, Any], generator: random.Random) -> dict[str, Any]:
+        """Settings near a trial's: real values have moved, but those that other keys depend on."""
+        named = {other for parameter in self.parameters for other, _, _ in parameter.conditions}
+        moved = {
+            parameter.name: parameter.near(chosen[parameter.name], generator)
+            for parameter in self.parameters
+            if parameter.real and parameter.name in chosen and parameter.name not in named
+        }
+        return dict(chosen) | moved
 
     def without(self, fixed: Mapping[str, Any]) -> Space:
         """The space with some keys fixed: conditions on them are decided.

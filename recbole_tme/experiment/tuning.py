@@ -3,119 +3,31 @@
 from __future__ import annotations
 
 import json
-import re
+import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from recbole_tme.config import SessionConfig, load_config
-from recbole_tme.errors import UserError
 from recbole_tme.experiment import cluster
-from recbole_tme.experiment.cluster import Resources
 from recbole_tme.experiment.run import run
 from recbole_tme.experiment.space import Space, load_space
 from recbole_tme.experiment.tuning_journal import FAILED, FINISHED, STOPPED, Journal, Trial
+from recbole_tme.experiment.tuning_plan import Plan
+from recbole_tme.experiment.tuning_ray import tune_trials
 from recbole_tme.experiment.tuning_search import Search, make_search
 from recbole_tme.experiment.tuning_trial import TrialPlan, train_trial
 from recbole_tme.files import write_atomically, writing
 
-_PART = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>s|m|h|d|gpuh)?")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 ROW_KEYS = ("epoch", "score", "epoch_score", "seconds", "last")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a study may spend; what is None is without limit.
-
-    Attributes:
-        trials: how many.
-        seconds: of wall time, over all processes that worked on the study.
-        gpu_hours: of its trials, a share of a GPU counting as such.
-    """
-
-    trials: int | None = None
-    seconds: float | None = None
-    gpu_hours: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Budget:
-        """Read ``40`` (trials), ``90s``, ``30m``, ``2h``, ``1d``, ``2gpuh``, or several joined by commas.
-
-        Raises:
-            UserError: the text is none of these, zero, or names one thing twice.
-        """
-        found: dict[str, float] = {}
-        for part in text.split(","):
-            match = _PART.fullmatch(part.strip())
-            if match is None:
-                raise UserError(f"--budget={text}: {part.strip()!r} is neither trials (40), a time (30m, 2h) nor 2gpuh")
-            amount, unit = float(match["amount"]), match["unit"]
-            name = "trials" if unit is None else "gpu_hours" if unit == "gpuh" else "seconds"
-            if amount == 0:
-                raise UserError(f"--budget={text}: a budget of zero tries nothing; give at least one trial or second")
-            if name in found:
-                raise UserError(f"--budget={text}: {name} are given twice; keep one")
-            if unit is None and amount != int(amount):
-                raise UserError(f"--budget={text}: {match['amount']} trials; give a whole number")
-            found[name] = int(amount) if unit is None else amount * _SECONDS.get(unit, 1)
-        return cls(**found)
-
-    def __str__(self) -> str:
-        parts = [f"{self.trials} trials"] if self.trials else []
-        parts += [f"{self.seconds:g} s"] if self.seconds else []
-        return ", ".join([*parts, *([f"{self.gpu_hours:g} GPU hours"] if self.gpu_hours else [])])
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides what a study does, as plain data; kept in ``plan.json``.
-
-    Attributes:
-        settings: complete settings that all trials share.
-        given: those among them that the user gave, which a re-run needs too.
-        fixed: those among them that are not searched, whatever the space says.
-        search, scheduler: by name.
-        seed: of the search.
-        budget: when to end.
-        resources: what each trial occupies.
-    """
-
-    settings: dict[str, Any]
-    given: dict[str, Any]
-    fixed: dict[str, Any]
-    search: str
-    scheduler: str
-    seed: int
-    budget: Budget
-    resources: Resources
-
-    def write(self, folder: Path) -> None:
-        write_atomically(folder / "plan.json", (json.dumps(asdict(self), indent=1) + "\n").encode())
-
-    @classmethod
-    def read(cls, folder: Path) -> Plan:
-        """The plan of an existing study.
-
-        Raises:
-            UserError: the folder is none of a study.
-        """
-        try:
-            plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-            return cls(**{**plan, "budget": Budget(**plan["budget"]), "resources": Resources(**plan["resources"])})
-        except FileNotFoundError:
-            raise UserError(f"{folder} is not the folder of a study: it has no plan.json") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'plan.json'} cannot be read ({error}); start a new study") from error
 
 
 class Study:
     """A study's folder, its journal and its search.
 
-    Also the source of trials for Ray (:class:`~recbole_tme.experiment.cluster.TrialSource`). Trials that an earlier
+    Also the source of trials for Ray (:class:`~recbole_tme.experiment.tuning_ray.TrialSource`). Trials that an earlier
     process began are given out first: the ended ones only to have their epochs reported again, so that the scheduler
     judges the next ones by them, the others to go on.
 
@@ -138,8 +50,11 @@ class Study:
         self.slots = 1
         self._changed = changed
         self._exhausted = False
+        self._generator = random.Random(f"{self.plan.seed}/{self.journal.seconds_before}")
         self._live: dict[str, Trial] = {}
-        self._waiting = list(self.trials)
+        self._population = self.plan.scheduler == "pbt"
+        # A population's scheduler compares weights that are there; what ended is of no use to it.
+        self._waiting = [trial for trial in self.trials if not (self._population and trial.ended)]
         for trial in self.trials:
             if trial.ended:
                 self._tell(trial)
@@ -192,21 +107,41 @@ class Study:
         self.journal.start()
         records = self.folder / ".ray"
         shutil.rmtree(records, ignore_errors=True)
+        if self._population:
+            self._numbers.mkdir(parents=True)
         trial_plan = TrialPlan(self.plan.settings, str(self.folder.absolute()), self.plan.resources.threads)
-        cluster.tune_trials(
+        tune_trials(
             train_trial, trial_plan, self, self.plan.resources, self.plan.scheduler, self.config["epochs"], records
         )
         shutil.rmtree(records, ignore_errors=True)
+        for trial in self.trials:
+            if trial.ended:
+                self._drop_checkpoints(trial)
+
+    @property
+    def _numbers(self) -> Path:
+        """Of population-based training: a file per trial, by Ray's name of it, with its number."""
+        return self.folder.absolute() / ".ray" / "numbers"
 
     # What Ray asks of the source of its trials.
 
     def next(self, name: str) -> dict[str, Any] | None:
-        if len(self._live) >= self.slots:
+        # A population trains in turns, all of it before any of it goes on.
+        if len(self._live) >= self.slots and not self._population:
             return None
         trial = self._waiting.pop(0) if self._waiting else self._begin()
         if trial is None:
             return None
         self._live[name] = trial
+        if self._population:
+            (self._numbers / name).write_text(str(trial.number))
+            return {
+                "number": trial.number,
+                "settings": dict(trial.settings),
+                "rows": [],
+                "ended": False,
+                "population": str(self._numbers),
+            }
         return {
             "number": trial.number,
             "settings": dict(trial.settings),
@@ -232,10 +167,16 @@ class Study:
             return
         if row.get("trace"):
             self._end(trial, FAILED, row["trace"])
-        elif self.journal.epoch(trial, {key: row[key] for key in ROW_KEYS}):
+        elif self.journal.epoch(trial, {key: row[key] for key in ROW_KEYS}, self._settings_of(row)):
             if row["last"]:
                 self._end(trial, FINISHED)
             self._changed(self)
+
+    def _settings_of(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        return json.loads(row["settings"]) if self._population else None
+
+    def explore(self, assignment: dict[str, Any]) -> dict[str, Any]:
+        return assignment | {"settings": self.space.perturb(assignment["settings"], self._generator)}
 
     def ended(self, name: str) -> None:
         trial = self._live.pop(name, None)
@@ -261,13 +202,17 @@ class Study:
     def _end(self, trial: Trial, status: str, trace: str = "") -> None:
         self.journal.end(trial, status, trace)
         self._tell(trial)
-        # Tens of megabytes each, and nothing goes on from them any more.
-        for checkpoint in self._folder_of(trial).glob("checkpoint-*.pt"):
-            checkpoint.unlink(missing_ok=True)
+        if not self._population:
+            self._drop_checkpoints(trial)
         if trace:
             with writing(self._folder_of(trial)):
                 self._folder_of(trial).mkdir(parents=True, exist_ok=True)
             write_atomically(self._folder_of(trial) / "error.txt", trace.encode())
+
+    def _drop_checkpoints(self, trial: Trial) -> None:
+        """Remove what nothing goes on from any more: tens of megabytes each."""
+        for checkpoint in self._folder_of(trial).glob("checkpoint-*.pt"):
+            checkpoint.unlink(missing_ok=True)
 
     def _tell(self, trial: Trial) -> None:
         score = None if trial.status == FAILED else trial.score

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recbole_tme.checkpoint import load_checkpoint, save_checkpoint
 from recbole_tme.compat import keep_freed_memory
 from recbole_tme.config import SessionConfig, load_config
 from recbole_tme.data.sessions import SessionData
@@ -58,6 +59,8 @@ def train_trial(assignment: dict[str, Any], plan: TrialPlan, report: Callable[[d
     A row is ``epoch`` (counted from 1), ``score`` (the best validation score so far), ``epoch_score``, ``seconds`` and
     ``last``, whether the training ended with it by itself. A trial that fails twice reports a row with ``trace``.
 
+    Of population-based training, ``donor`` is the trial whose weights it takes over, and ``after`` the epoch they had.
+
     Args:
         assignment: ``number``, ``settings``, the ``rows`` that were reported before and whether the trial has
             ``ended``: then the rows are only reported again, for the scheduler of a resumed study to learn of them.
@@ -70,9 +73,10 @@ def train_trial(assignment: dict[str, Any], plan: TrialPlan, report: Callable[[d
         return
     folder = plan.trial_folder(assignment["number"])
     reported = list(assignment["rows"])
+    after, donor = assignment.get("after", 0), assignment.get("donor")
 
     def report_new(row: dict[str, Any]) -> None:
-        if not reported or row["epoch"] > reported[-1]["epoch"]:
+        if row["epoch"] > (reported[-1]["epoch"] if reported else after):
             reported.append(row)
             report(row)
 
@@ -80,11 +84,14 @@ def train_trial(assignment: dict[str, Any], plan: TrialPlan, report: Callable[[d
         try:
             if attempt:
                 shutil.rmtree(folder, ignore_errors=True)
-            train(plan.config(assignment["settings"]), folder, report_new)
+            config = plan.config(assignment["settings"])
+            if donor not in (None, assignment["number"]):
+                adopt(plan.trial_folder(donor), folder, config)
+            train(config, folder, report_new)
             return
         except Exception:
             trace = traceback.format_exc()
-    last = reported[-1] if reported else {"epoch": 0, "score": 0.0, "seconds": 0.0}
+    last = reported[-1] if reported else {"epoch": after, "score": 0.0, "seconds": 0.0}
     report({**last, "epoch": last["epoch"] + 1, "epoch_score": 0.0, "last": True, "trace": trace})
 
 
@@ -105,6 +112,21 @@ def train(config: SessionConfig, folder: Path, report: Callable[[dict], None]) -
             for done in range(len(trainer.history)):
                 report(epoch_row(trainer, done))
         trainer.fit(train_loader, valid_loader, callback_fn=lambda epoch, _score: report(epoch_row(trainer, epoch)))
+
+
+def adopt(donor: Path, folder: Path, config: SessionConfig) -> None:
+    """Take over another trial's checkpoint, to go on from it with one's own learning rate and weight decay."""
+    state = load_checkpoint(RunDirectory(donor).checkpoint_file("select"))
+    factor = config["learning_rate"] / RunDirectory(donor).read_config()["learning_rate"]
+    for group in state["optimizer"]["param_groups"]:
+        group |= {name: group[name] * factor for name in ("lr", "initial_lr") if name in group}
+        if "weight_decay" in group:
+            group["weight_decay"] = config["weight_decay"]
+    for name in ("base_lrs", "_last_lr"):
+        state["scheduler"][name] = [rate * factor for rate in state["scheduler"][name]]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(RunDirectory(folder).checkpoint_file("select"), state)
 
 
 def epoch_row(trainer: SessionTrainer, epoch: int) -> dict[str, Any]:
