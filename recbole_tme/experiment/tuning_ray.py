@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from recbole_tme import compat
@@ -22,6 +23,7 @@ QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
 # ASHA keeps the better third of the trials after 1, 3, 9, ... epochs.
 REDUCTION = 3
@@ -144,7 +146,14 @@ def _scheduler(name: str, epochs: int, explore: Callable[[dict], dict]):
     if name == "median":
         return schedulers.MedianStoppingRule(time_attr="epoch", grace_period=1, min_samples_required=3)
     if name == "pbt":
-        return schedulers.PopulationBasedTraining(
+
+        class Population(schedulers.PopulationBasedTraining):
+            """Takes its members from a search, which Ray refuses: ours is done when the population is complete."""
+
+            def on_trial_add(self, controller, trial):
+                super().on_trial_add(SimpleNamespace(search_alg=None), trial)
+
+        return Population(
             time_attr="epoch", perturbation_interval=max(1, epochs // 5), custom_explore_fn=explore, log_config=False
         )
     return schedulers.FIFOScheduler()
