@@ -110,6 +110,24 @@ def test_a_grid_has_every_active_combination_once(space_of):
     assert make_search("grid", space, seed=0, begun=2).suggest() == found[2]
 
 
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_a_population_moves_real_values_inside_their_ranges(seed):
+    generator = random.Random(seed)
+    space = load_space(load_config("recbole:CORE", "toy"))
+    chosen = space.choose(lambda parameter: parameter.draw(generator))
+    moved = space.perturb(chosen, generator)
+    assert moved.keys() == chosen.keys()
+    for parameter in space.parameters:
+        if parameter.name in moved and parameter.kind == "choice":
+            assert moved[parameter.name] in parameter.values
+    assert (0.03 <= moved["temperature"] <= 0.2 and moved["temperature"] != chosen["temperature"]) or (
+        chosen["temperature"] in (0.03, 0.2)
+    )
+    for name in ("embedding_size", "dnn_type", "n_layers"):
+        assert moved.get(name) == chosen.get(name)
+
+
 def test_a_continuous_range_has_no_grid(space_of):
     with pytest.raises(UserError, match="learning_rate"):
         make_search("grid", space_of("learning_rate: {loguniform: [1e-4, 1e-2]}"), 0)

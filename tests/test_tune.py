@@ -3,13 +3,16 @@
 import csv
 import json
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 
+import recbole_tme
+from recbole_tme import tune
 from recbole_tme.cli import main
 from recbole_tme.config import load_config
 from recbole_tme.data.loader import SessionEvalLoader
@@ -225,6 +228,31 @@ def test_a_spent_budget_of_time_leaves_trials_that_go_on_with_another(new_study)
     assert [trial.status for trial in more.trials] == [FINISHED] * 2
 
 
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_a_member_of_a_population_goes_on_from_anothers_weights(factor, new_study):
+    study = new_study(trials=1)
+    plan = TrialPlan(study.plan.settings, str(study.folder), 1)
+
+    def stop_after_two(row):
+        if row["epoch"] == 2:
+            raise Stop
+
+    settings = {"learning_rate": 0.01, "weight_decay": 1e-5}
+    whole = []
+    assignment = {"number": 0, "settings": settings, "rows": [], "ended": False}
+    train_trial(assignment | {"number": 5}, plan, whole.append)
+    with pytest.raises(Stop):
+        train_trial(assignment, plan, stop_after_two)
+    rows = []
+    new = {"number": 1, "settings": settings | {"learning_rate": 0.01 * factor}, "donor": 0, "after": 2}
+    train_trial(assignment | new, plan, rows.append)
+    assert [row["epoch"] for row in rows] == [3] and rows[0]["last"]
+    assert (rows[0]["epoch_score"] == whole[2]["epoch_score"]) == (factor == 1.0)
+    with (study.folder / "trials" / "0001" / "history.csv").open() as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([0.01, 0.01, 0.01 * factor])
+
+
 def test_gpu_hours_are_counted_by_what_the_trials_took(new_study):
     study = new_study(trials=2, budget=Budget(trials=2, gpu_hours=1.0))
     object.__setattr__(study.plan, "resources", Resources(1, 0.5))
@@ -361,6 +389,36 @@ def test_each_bad_option_gets_one_line_and_leaves_nothing(argv, named, capsys, t
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and named in lines[0]
     assert not (tmp_path / "runs").exists()
+
+
+def test_tuned_models_are_handed_to_compare(monkeypatch, tmp_path):
+    """With a stand-in for Ray and for the comparison: what is tuned, where, and what the comparison is told."""
+    handed = []
+
+    def add_arguments(parser):
+        for option in ("models", "dataset", "tuned", "seeds", "plugin", "ray-address"):
+            parser.add_argument(f"--{option}")
+
+    fake = SimpleNamespace(add_arguments=add_arguments, run=lambda args: handed.append(args) or 0)
+    monkeypatch.setattr(recbole_tme, "compare", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "recbole_tme.compare", fake)
+    monkeypatch.setattr(tune, "connected", lambda address, resources: nullcontext())
+    monkeypatch.setattr(Study, "run", lambda study: Driver()(study))
+    argv = ["tune", "--models=SR,recbole:STAMP", "--compare", "--num-samples=2", "--search=random", "--dataset=toy"]
+    assert main([*argv, "--n_rules=20", "--epochs=1"]) == 0
+    (args,) = handed
+    tuned = Path(args.tuned)
+    assert (args.models, args.dataset, args.seeds) == ("SR,recbole:STAMP", "toy", "3")
+    assert args.overrides == {"n_rules": 20, "epochs": 1}
+    assert sorted(path.parent.name for path in tuned.glob("*/best.yaml")) == ["SR", "recbole-STAMP"]
+    assert tuned.parent == Path("runs/toy")
+    for folder in tuned.iterdir():
+        record = json.loads((folder / "study.json").read_text())
+        assert record["trials"] == 2 == record["finished"] and record["budget"] == "2 trials"
+    best = yaml.safe_load((tuned / "SR" / "best.yaml").read_text())
+    assert best["n_rules"] == 20 and set(best) == {"model", "dataset", "n_rules", "epochs", "max_steps", "threads"}
+    assert "n_rules" not in yaml.safe_load((tuned / "recbole-STAMP" / "best.yaml").read_text())
+    assert not list(Path("runs").rglob("metrics.json"))
 
 
 def test_a_missing_library_is_said_politely(monkeypatch, capsys):

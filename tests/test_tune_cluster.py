@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recbole_tme.errors import UserError
-from recbole_tme.experiment.cluster import Resources, call_all, connected, local_cpus
+from recbole_tme.experiment.cluster import Resources, call_all, connected, local_cpus, worker_environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,6 +75,17 @@ def test_ray_is_imported_by_no_module():
     names = "recbole_tme.experiment.cluster, recbole_tme.compat"
     check = f"import sys, {names}; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+
+def test_the_workers_environment_is_complete_and_leaves_gpus_to_ray(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("RECBOLE_TME_CACHE", "here")
+    monkeypatch.setattr("sys.path", ["", "lib", "/abs"])
+    found = worker_environment(Resources(cpus=2))
+    assert found["PYTHONPATH"].split(os.pathsep) == [str(tmp_path), str(tmp_path / "lib"), "/abs"]
+    assert found["RECBOLE_TME_CACHE"] == str(tmp_path / "here") and found["OMP_NUM_THREADS"] == "2"
+    assert "CUDA_VISIBLE_DEVICES" not in found and "GOMP_SPINCOUNT" in found
 
 
 def in_worker(what: str):

@@ -122,7 +122,8 @@ def tune_trials(
             search_alg=FromSource(),
             scheduler=_scheduler(scheduler, epochs, lambda assignment: held.value.explore(assignment)),
             num_samples=-1,
-            reuse_actors=True,
+            # A killed worker that has served a trial before would make Ray 2.6 wait for it for ever.
+            reuse_actors=False,
         ),
         run_config=settings.RunConfig(
             name=folder.name,

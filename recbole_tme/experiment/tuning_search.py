@@ -155,7 +155,7 @@ class HyperOptSearch:
             from hyperopt.base import Domain
         except ImportError as error:
             raise UserError(
-                f"--search=hyperopt: HyperOpt cannot be imported ({error}); pip install hyperopt"
+                f"--search=hyperopt: HyperOpt cannot be imported ({error}); pip install 'recbole_tme[tune]'"
             ) from error
         self._hyperopt, self._space = hyperopt, space
         # Every key is drawn, and the inactive ones are left out afterwards.

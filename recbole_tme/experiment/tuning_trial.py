@@ -12,7 +12,6 @@ from typing import Any
 from recbole_tme.checkpoint import load_checkpoint, save_checkpoint
 from recbole_tme.compat import keep_freed_memory
 from recbole_tme.config import SessionConfig, load_config
-from recbole_tme.data.sessions import SessionData
 from recbole_tme.evaluation.metrics import check_metrics
 from recbole_tme.experiment.protocol import load_data
 from recbole_tme.experiment.run import deterministic, logging_to, prepare_phase
@@ -22,8 +21,6 @@ from recbole_tme.training import SessionTrainer
 
 # A trial that raises is tried once more, from its beginning.
 ATTEMPTS = 2
-
-_loaded: dict[tuple, SessionData] = {}
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def train_trial(assignment: dict[str, Any], plan: TrialPlan, report: Callable[[d
 
 def train(config: SessionConfig, folder: Path, report: Callable[[dict], None]) -> None:
     """Train in a folder, from its checkpoint where it has one; the test loader is not used."""
-    data = data_of(config)
+    data = load_data(config)
     keep_freed_memory()
     check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
     with writing(folder):
@@ -140,12 +137,3 @@ def epoch_row(trainer: SessionTrainer, epoch: int) -> dict[str, Any]:
         "seconds": round(sum(row["train_seconds"] + row["valid_seconds"] for row in history), 3),
         "last": bool(trainer.finished and len(history) == len(trainer.history)),
     }
-
-
-def data_of(config: SessionConfig) -> SessionData:
-    """The data set, which a worker reads once for all its trials."""
-    key = tuple(config[name] for name in ("dataset", "data_path", "valid_ratio", "data_cache"))
-    if key not in _loaded:
-        _loaded.clear()
-        _loaded[key] = load_data(config)
-    return _loaded[key]
