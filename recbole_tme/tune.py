@@ -272,6 +272,8 @@ def work(study: Study, final_seeds: int) -> None:
     study.run()
     final = read_final(study.folder)
     write_results(study, final)
+    if not study.done:
+        print(f"note: the budget is spent; --resume={study.folder} --budget=... goes on", file=sys.stderr)
     note = write_plots(study)
     if note:
         print(f"note: {note}", file=sys.stderr)

@@ -44,7 +44,7 @@ def new_study(tmp_path):
         (tmp_path / "my.yaml").write_text(space)
         config = load_config("TMEGNN", "toy", config_dict=TOY | settings)
         given = {key: config.plain()[key] for key in TOY | settings}
-        plan = Plan(config.plain(), given, {}, search, "none", 7, budget or Budget(trials=trials), Resources())
+        plan = Plan(config.plain(), given, {}, search, "asha", 7, budget or Budget(trials=trials), Resources())
         return Study.create(tmp_path / "study", plan, load_space(config, tmp_path / "my.yaml").source)
 
     return make
@@ -152,6 +152,7 @@ def test_a_killed_study_goes_on_and_finds_the_same(at, new_study, tmp_path):
     driver(resumed)
     assert resumed.done
     assert outcome(resumed) == expected
+    resumed.run()
     told = [(number, row["epoch"]) for number, row in driver.reported]
     assert [pair for pair in told if pair in before] == before
 

@@ -53,8 +53,10 @@ class Study:
         self._generator = random.Random(f"{self.plan.seed}/{self.journal.seconds_before}")
         self._live: dict[str, Trial] = {}
         self._population = self.plan.scheduler == "pbt"
-        # A population's scheduler compares weights that are there; what ended is of no use to it.
-        self._waiting = [trial for trial in self.trials if not (self._population and trial.ended)]
+        broken_off = [trial for trial in self.trials if not trial.ended]
+        # Only these schedulers judge a trial by those that ended before.
+        learns = self.plan.scheduler in ("asha", "median") and (broken_off or not self._full)
+        self._waiting = list(self.trials) if learns else broken_off
         for trial in self.trials:
             if trial.ended:
                 self._tell(trial)
@@ -103,6 +105,8 @@ class Study:
         Raises:
             UserError: the folder cannot be written.
         """
+        if self.done:
+            return
         self.slots = max(1, cluster.slots(self.plan.resources))
         self.journal.start()
         records = self.folder / ".ray"
@@ -157,9 +161,13 @@ class Study:
         return self.journal.begin(settings)
 
     def exhausted(self) -> bool:
+        return not self._waiting and (self._exhausted or self._full)
+
+    @property
+    def _full(self) -> bool:
+        """Whether all trials that the budget allows have begun."""
         limit = self.plan.budget.trials
-        full = limit is not None and len(self.trials) >= limit
-        return not self._waiting and (self._exhausted or full)
+        return limit is not None and len(self.trials) >= limit
 
     def row(self, name: str, row: Mapping[str, Any]) -> None:
         trial = self._live.get(name)
