@@ -1,4 +1,4 @@
-"""Studies by Ray: killed processes, a node that is lost, and what comes out in the end."""
+"""Studies by Ray: killed processes, and what comes out in the end."""
 
 import json
 import os
@@ -103,27 +103,3 @@ def test_killed_driver_and_killed_worker_lose_nothing(tmp_path):
     metrics = json.loads((Path(final["run"]) / "metrics.json").read_text())
     assert metrics["test"] == final["test"] and metrics["protocol"]["retrain"] is True
     assert len(list(tmp_path.glob("runs/toy/TMEGNN/*/metrics.json"))) == 1
-
-
-def test_a_study_outlives_a_node_of_its_cluster(tmp_path):
-    from ray.cluster_utils import Cluster
-
-    small = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=small)
-    try:
-        other = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-        driver = tune(
-            *TOY,
-            "--num-samples=4",
-            "--search=random",
-            "--scheduler=none",
-            f"--ray-address={cluster.address}",
-            cwd=tmp_path,
-        )
-        wait_for_epochs(3, driver, tmp_path)
-        cluster.remove_node(other, allow_graceful=False)
-        finish(driver, tmp_path)
-    finally:
-        cluster.shutdown()
-    record = check_whole(tmp_path, trials=4)
-    assert record["finished"] == 4

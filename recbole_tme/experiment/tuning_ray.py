@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from recbole_tme import compat
-from recbole_tme.experiment.cluster import RETRIES, Place, Resources
+from recbole_tme.experiment.cluster import Place, Resources
 
 SCHEDULERS = ("asha", "median", "pbt", "none")
 # Ray's tuner prints, plots and logs nothing of its own, and leaves Ctrl-C to this program.
@@ -25,6 +25,8 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
+# Workers that a trial may lose: Ray may send it to a node that is gone before it knows of the loss.
+LOST_WORKERS = 4
 # ASHA keeps the better third of the trials after 1, 3, 9, ... epochs.
 REDUCTION = 3
 
@@ -129,7 +131,7 @@ def tune_trials(
             name=folder.name,
             storage_path=str(folder.parent.absolute()),
             stop=Over(),
-            failure_config=settings.FailureConfig(max_failures=RETRIES),
+            failure_config=settings.FailureConfig(max_failures=LOST_WORKERS),
             verbose=0,
         ),
     )
