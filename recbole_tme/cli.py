@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted; continue with --resume=<run directory>", file=sys.stderr)
+        is_run = not argv or argv[0] not in COMMANDS
+        print(f"interrupted{'; continue with --resume=<run directory>' if is_run else ''}", file=sys.stderr)
         return 130
 
 

@@ -41,7 +41,7 @@ def read_details(run: RunDirectory) -> dict:
     Raises:
         UserError: the file is damaged.
     """
-    file = run.path / "details.json"
+    file = run.details_file
     if not file.is_file():
         return {}
     try:
