@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from recbole_tme import compat, registry
 from recbole_tme.adversarial import fgm
 from recbole_tme.cli import main
-from recbole_tme.config import declared_keys, load_config
+from recbole_tme.config import load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.errors import UserError
@@ -26,11 +26,9 @@ from recbole_tme.experiment.run import run
 from recbole_tme.listing import key_rows
 from recbole_tme.models.atsrec import ATSRec
 from recbole_tme.models.tmegnn import TMEGNN
-from recbole_tme.properties_root import properties_root
 from recbole_tme.report.tables import markdown, read_results
 from recbole_tme.runs import RunDirectory
 from recbole_tme.testing import Workbench, check_model
-from recbole_tme.yamlfile import read_settings
 
 ROOT = Path(__file__).parents[1]
 OURS = ("SRGNN", "TMEGNN", "TMEGNNDP", "DANSeR")
@@ -447,18 +445,3 @@ def test_quick_start(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.rpartition("FOUND ")[2]) == [["mrr@5", "recall@5"], "ATSRec+SASRec"]
-
-
-# Search spaces of the models with gradients
-
-
-@pytest.mark.parametrize("model", ["ATSRec", "DANSeR", "SRGNN", "TMEGNN", "TMEGNNDP"])
-def test_search_spaces_name_keys_of_the_model_and_values_they_accept(model):
-    path = properties_root() / "space" / f"{model}.yaml"
-    config = load_config(model, "toy")
-    keys = declared_keys(config.model_class)
-    for name, choices in read_settings(path).values.items():
-        assert list(choices) == ["choice"] and len(set(choices["choice"])) == len(choices["choice"]) > 1
-        for value in choices["choice"]:
-            assert keys[name].check(value, path.name) == value
-        assert config[name] in choices["choice"]
