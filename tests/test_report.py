@@ -294,3 +294,12 @@ def test_the_program_reports_on_real_runs(tmp_path, monkeypatch, capsys):
         popular = [r for r in rows if r["slice"] == "popularity" and r["model"] == result["model"]]
         counted = sum(int(r["instances"]) for r in popular if r["metric"] == "mrr@20")
         assert counted == len(Ranks.load(file.with_name("ranks.npz"))) and not math.isnan(float(row["low"]))
+
+
+def test_the_page_names_no_folder_of_the_machine(tmp_path):
+    run = make_run(tmp_path / "runs", "Good", some_ranks(6.0, 1))
+    command = "run_recbole_tme.py --model=Good --run_dir=/home/me/secret --data_path /mnt/secret --epochs=3"
+    (run / "environment.json").write_text(json.dumps({"command": command}))
+    report(tmp_path / "runs", tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "run_recbole_tme.py --model=Good --epochs=3" in page and "secret" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from recbole_tme.errors import UserError
 from recbole_tme.report.evaluated import ModelRuns
 from recbole_tme.runs import RunDirectory
 
+# Words of a command line that say where things lie.
+FOLDERS = re.compile(r" --(run_dir|data_path)[= ]\S+")
 BEYOND = ("coverage", "gini", "popularity", "target_popularity")
 
 
@@ -84,11 +87,13 @@ def mean_of(rows: Sequence[Mapping], key: str) -> float | None:
 
 
 def read_command(run: RunDirectory) -> str | None:
-    """The command line that made a run; ``None`` where it is not known."""
+    """The command line that made a run, without the folders of the machine it ran on, which are nobody else's business;
+    ``None`` where it is not known."""
     try:
-        return json.loads(run.environment_file.read_bytes()).get("command")
+        command = json.loads(run.environment_file.read_bytes()).get("command")
     except (OSError, ValueError, AttributeError):
         return None
+    return None if command is None else FOLDERS.sub("", command)
 
 
 def read_history(run: RunDirectory) -> list[dict[str, float | str]]:
