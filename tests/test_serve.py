@@ -18,8 +18,9 @@ pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 from fastapi.testclient import TestClient
 
 from recbole_tme.itemlist import ItemList
+from recbole_tme.serving.answers import Recommendation
 from recbole_tme.serving.bundle import write_bundle
-from recbole_tme.serving.recommender import Recommendation, Recommender
+from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.server import app as application
 from recbole_tme.serving.server.app import make_app, model_card
 from recbole_tme.serving.server.batching import Batcher, Question

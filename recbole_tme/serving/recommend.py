@@ -17,7 +17,8 @@ from tqdm import tqdm
 from recbole_tme.errors import UserError
 from recbole_tme.files import replacing
 from recbole_tme.registry import load_plugin
-from recbole_tme.serving.recommender import Recommender, Skipped
+from recbole_tme.serving.answers import Skipped
+from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.session_files import NamedSession, read_sessions
 
 

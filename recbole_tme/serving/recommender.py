@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ import torch
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender
 from recbole_tme.models.foundation import Interaction
+from recbole_tme.serving.answers import Recommendation, Skipped
 from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.index_search import LARGEST_K, IndexedScores, UsedIndex, best_first
 from recbole_tme.serving.reasons import Reasons
@@ -27,22 +28,6 @@ logger = logging.getLogger(__name__)
 # Scores that are held at a time, which bounds the memory whatever the catalogue: 64 MB of float32.
 SCORES_AT_ONCE = 2**24
 LARGEST_BATCH = 1024
-
-
-class Recommendation(NamedTuple):
-    """What one session gets.
-
-    Attributes:
-        items: external item ids, the best first.
-        scores: their scores, ``[n]``: the model's, or clicks in training where it could not be asked.
-        source: "model", or "popularity" for a session without a click on a known item.
-        unknown: the session's clicks on items that the model does not know, which were skipped.
-    """
-
-    items: list[str]
-    scores: np.ndarray
-    source: str
-    unknown: list[str]
 
 
 class Recommender:
@@ -277,38 +262,6 @@ class Recommender:
             scores = self.model.full_sort_predict(fields).reshape(len(sessions), -1)[:, 1:].cpu().numpy().copy()
         _check_numbers(scores)
         return scores
-
-
-class Skipped:
-    """Counts what could not be used of some sessions; true where there is anything to say, its text says it."""
-
-    def __init__(self):
-        self.sessions = self.unknown = self.fallbacks = 0
-        self.example = ""
-
-    def add(self, answer: Recommendation) -> None:
-        """Count one session."""
-        self.sessions += 1
-        self.fallbacks += answer.source == "popularity"
-        if answer.unknown and not self.unknown:
-            self.example = answer.unknown[0]
-        self.unknown += len(answer.unknown)
-
-    def __bool__(self) -> bool:
-        return bool(self.unknown or self.fallbacks)
-
-    def __str__(self) -> str:
-        parts = []
-        if self.unknown:
-            parts.append(
-                f"clicks skipped, the model does not know their items: {self.unknown} (first: {self.example!r})"
-            )
-        if self.fallbacks:
-            parts.append(
-                f"sessions without a click on a known item, given the most popular ones: "
-                f"{self.fallbacks} of {self.sessions}"
-            )
-        return "; ".join(parts)
 
 
 def _check_numbers(scores: np.ndarray) -> None:

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 from recbole_tme import __version__
 from recbole_tme.errors import UserError
+from recbole_tme.serving.answers import Skipped
 from recbole_tme.serving.bundle import is_bundle
-from recbole_tme.serving.recommender import Recommender, Skipped
+from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.server.batching import Answer, Batcher, Question
 from recbole_tme.serving.server.catalogue import Catalogue
 from recbole_tme.serving.server.protection import protected

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from recbole_tme.serving.answers import Recommendation
 from recbole_tme.serving.reasons import Reasons
-from recbole_tme.serving.recommender import Recommendation, Recommender
+from recbole_tme.serving.recommender import Recommender
 
 # Seconds that the first of a batch waits for others.
 WINDOW = 0.002
