@@ -164,7 +164,7 @@ def state(found: RunDirectory | None) -> str:
 def remarks(row: Row) -> list[str]:
     """Where a row's settings come from, and why it may have one seed only."""
     record = row.study.record if row.study else {}
-    source = "as given" if row.study is None else f"{row.study.file} ({record.get('finished', '?')} trials)"
+    source = "as given" if row.study is None else f"{row.study.file} ({record.get('trials', '?')} trials)"
     return [source, "no seed changes its result: one run" if row.entry.seed_independent else ""]
 
 
