@@ -1,5 +1,6 @@
 """Studies by Ray: killed processes, and what comes out in the end."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -51,11 +52,16 @@ def finish(process: subprocess.Popen, cwd: Path) -> None:
 
 
 def kill_a_trial(driver: subprocess.Popen) -> None:
-    """End a worker that trains without warning."""
-    for child in psutil.Process(driver.pid).children(recursive=True):
-        if any("ImplicitFunc" in word for word in child.cmdline()):
-            child.kill()
-            return
+    """End a worker that trains without warning. Each trial has one of its own: for a moment there may be none."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for child in psutil.Process(driver.pid).children(recursive=True):
+            # Some end while they are looked at.
+            with contextlib.suppress(psutil.Error):
+                if any("ImplicitFunc" in word for word in child.cmdline()):
+                    child.kill()
+                    return
+        time.sleep(0.1)
     raise AssertionError("no trial is at work")
 
 
