@@ -92,14 +92,14 @@ def run_command(argv: list[str]) -> int:
     parser.add_argument("--resume", help="a run directory to continue")
     options, rest = parser.parse_known_args(argv)
 
-    from recbole_tme.config import load_config, parse_overrides
+    from recbole_tme.config import load_config, named_files, parse_overrides
     from recbole_tme.experiment.run import run
     from recbole_tme.registry import load_plugin
     from recbole_tme.runs import RunDirectory
 
     for plugin in options.plugin:
         load_plugin(Path(plugin))
-    files = [Path(name) for name in options.config_files.replace(",", " ").split()]
+    files = named_files(options.config_files)
     overrides = parse_overrides(rest)
     if options.resume is None:
         run(load_config(options.model, options.dataset, files, overrides=overrides))

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from recbole_tme import tabular
-from recbole_tme.config import SessionConfig
+from recbole_tme.config import SessionConfig, named_files
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import protocol_lines
 from recbole_tme.experiment.comparison import Comparison, Row, plan
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--workers: {args.workers} processes train nothing; write --workers=1")
     for plugin in args.plugin:
         load_plugin(Path(plugin))
-    files = [Path(name) for name in args.config_files.replace(",", " ").split()]
+    files = named_files(args.config_files)
     comparison = plan(args.models, args.dataset, files, args.overrides, args.seeds, args.tuned)
     reference = None if args.reference is None else comparison.row(args.reference)
     config = comparison.rows[0].configs[0]

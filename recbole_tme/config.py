@@ -145,6 +145,11 @@ class Overrides(dict):
         self.texts: dict[str, str | None] = {}
 
 
+def named_files(text: str) -> list[Path]:
+    """The files of a ``--config_files`` option, separated by commas or spaces."""
+    return [Path(name) for name in text.replace(",", " ").split()]
+
+
 def parse_overrides(argv: Sequence[str]) -> Overrides:
     """Read ``--key=value``, ``--key value`` and, for keys that are true or false, ``--key``.
 

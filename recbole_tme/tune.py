@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recbole_tme import registry
-from recbole_tme.config import NOT_IN_HASH, Overrides, SessionConfig, declared_keys, load_config
+from recbole_tme.config import NOT_IN_HASH, Overrides, SessionConfig, declared_keys, load_config, named_files
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics
 from recbole_tme.experiment.cluster import Resources, check_resources, connected
@@ -143,7 +143,7 @@ def new_plans(args: argparse.Namespace) -> tuple[list[Path], list[Plan]]:
     Raises:
         UserError: as :func:`run`.
     """
-    files = [Path(name) for name in args.config_files.replace(",", " ").split()]
+    files = named_files(args.config_files)
     names = [name.strip() for name in args.models.split(",") if name.strip()] if args.models else [args.model]
     if len(set(names)) < len(names):
         raise UserError(f"--models={args.models}: a model is there twice; leave one out")

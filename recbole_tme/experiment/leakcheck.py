@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_tme import tabular
-from recbole_tme.config import SessionConfig, load_config
+from recbole_tme.config import SessionConfig, load_config, named_files
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import METRICS
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             if len(plugged) > 1:
                 raise UserError(f"--plugin defines several models; choose one: --model={' or --model='.join(plugged)}")
             name = plugged[0]
-        files = [Path(name) for name in args.config_files.replace(",", " ").split()]
+        files = named_files(args.config_files)
         config = load_config(name, args.dataset, files, overrides=args.overrides)
         model, loaders = build_model(config, trained_on(config, load_data(config)))
     found = check_leaks(model.eval(), loaders[2], config, args.instances)
