@@ -298,8 +298,8 @@ def test_plots_and_the_live_table(new_study, capsys):
     pytest.importorskip("matplotlib")
     study = new_study(trials=6, space=SPACE + "triplet_margin: {choice: [0.1, 0.5], when: {dropout_prob: 0.0}}\n")
     for number in range(6):
-        study.next(str(number)) if study.slots > number else None
-        study.slots = 10
+        study.next(str(number))
+        study.slots = lambda: 10
         row = {"epoch": 1, "score": 0.1 * number, "epoch_score": 0.1, "seconds": 1.0, "last": number != 2}
         study.row(str(number), row)
     assert write_plots(study) is None

@@ -3,16 +3,21 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from recbole_tme import compat
 from recbole_tme.config import load_config
+from recbole_tme.errors import UserError
 from recbole_tme.experiment.run import run
 
 ROOT = Path(__file__).parents[1]
@@ -40,9 +45,14 @@ def events(folder: Path) -> list[dict]:
     return [] if journal is None else [json.loads(line) for line in journal.read_text().splitlines() if line[-1] == "}"]
 
 
+def epochs(cwd: Path) -> int:
+    """How many all trials together have had."""
+    return sum(event["event"] == "epoch" for event in events(cwd))
+
+
 def wait_for_epochs(n: int, process: subprocess.Popen, cwd: Path) -> None:
     deadline = time.time() + PATIENCE
-    while sum(event["event"] == "epoch" for event in events(cwd)) < n:
+    while epochs(cwd) < n:
         assert process.poll() is None and time.time() < deadline, (cwd / "log.txt").read_text()
         time.sleep(0.05)
 
@@ -51,18 +61,40 @@ def finish(process: subprocess.Popen, cwd: Path) -> None:
     assert process.wait(PATIENCE) == 0, (cwd / "log.txt").read_text()
 
 
-def kill_a_trial(driver: subprocess.Popen) -> None:
-    """End a worker that trains without warning. Each trial has one of its own: for a moment there may be none."""
+def a_trial(below: subprocess.Popen) -> psutil.Process:
+    """A worker that trains, among the descendants. Each trial has one of its own: for a moment there may be none."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        for child in psutil.Process(driver.pid).children(recursive=True):
+        for child in psutil.Process(below.pid).children(recursive=True):
             # Some end while they are looked at.
             with contextlib.suppress(psutil.Error):
                 if any("ImplicitFunc" in word for word in child.cmdline()):
-                    child.kill()
-                    return
+                    return child
         time.sleep(0.1)
     raise AssertionError("no trial is at work")
+
+
+@contextlib.contextmanager
+def ray_node(*arguments: str) -> Iterator[subprocess.Popen]:
+    """A node of one core by ``ray start``, whose processes are below the one given; killed in the end."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"]
+    command += ["--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", *arguments]
+    # Two nodes of one machine must not share their workers' ports.
+    command += ["--min-worker-port=0", "--max-worker-port=0"]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        kill_family(process)
+
+
+def kill_family(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(family, timeout=30)
 
 
 def check_whole(cwd: Path, trials: int) -> dict:
@@ -87,8 +119,8 @@ def test_killed_driver_and_killed_worker_lose_nothing(tmp_path):
     first.wait()
     before = events(tmp_path)
     second = tune("--resume", "--dataset=toy", cwd=tmp_path)
-    wait_for_epochs(sum(event["event"] == "epoch" for event in before) + 2, second, tmp_path)
-    kill_a_trial(second)
+    wait_for_epochs(epochs(tmp_path) + 2, second, tmp_path)
+    a_trial(second).kill()
     finish(second, tmp_path)
     assert events(tmp_path)[: len(before)] == before
     record = check_whole(tmp_path, trials=6)
@@ -109,3 +141,34 @@ def test_killed_driver_and_killed_worker_lose_nothing(tmp_path):
     metrics = json.loads((Path(final["run"]) / "metrics.json").read_text())
     assert metrics["test"] == final["test"] and metrics["protocol"]["retrain"] is True
     assert len(list(tmp_path.glob("runs/toy/TMEGNN/*/metrics.json"))) == 1
+
+
+def test_a_node_that_joins_is_used_and_its_death_loses_nothing(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    # Ray's sockets are there, and the paths of sockets are short.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray") as records,
+        ray_node("--head", f"--port={address[10:]}", "--include-dashboard=false", f"--temp-dir={records}"),
+    ):
+        wait_until_reachable(address)
+        driver = tune(*TOY, "--num-samples=6", f"--ray-address={address}", cwd=tmp_path)
+        wait_for_epochs(2, driver, tmp_path)
+        with ray_node(f"--address={address}") as second:
+            a_trial(second)
+            wait_for_epochs(epochs(tmp_path) + 2, driver, tmp_path)
+        finish(driver, tmp_path)
+    record = check_whole(tmp_path, trials=6)
+    assert record["failed"] == record["open"] == 0 and record["finished"] + record["stopped_early"] == 6
+
+
+def wait_until_reachable(address: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            compat.reachable_ray(address)
+            return
+        except UserError:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)

@@ -47,7 +47,8 @@ class Study:
         self.space: Space = load_space(self.config, self.folder / "space.yaml").without(self.plan.fixed)
         self.journal = Journal(self.folder / "journal.jsonl")
         self.search: Search = make_search(self.plan.search, self.space, self.plan.seed, begun=len(self.trials))
-        self.slots = 1
+        # How many trials there is room for at a time; on a cluster, nodes come and go.
+        self.slots: Callable[[], int] = lambda: 1
         self._changed = changed
         self._exhausted = False
         self._generator = random.Random(f"{self.plan.seed}/{self.journal.seconds_before}")
@@ -107,7 +108,7 @@ class Study:
         """
         if self.done:
             return
-        self.slots = max(1, cluster.slots(self.plan.resources))
+        self.slots = lambda: max(1, cluster.slots(self.plan.resources))
         self.journal.start()
         records = self.folder / ".ray"
         shutil.rmtree(records, ignore_errors=True)
@@ -131,7 +132,7 @@ class Study:
 
     def next(self, name: str) -> dict[str, Any] | None:
         # A population trains in turns, all of it before any of it goes on.
-        if len(self._live) >= self.slots and not self._population:
+        if not self._population and len(self._live) >= self.slots():
             return None
         trial = self._waiting.pop(0) if self._waiting else self._begin()
         if trial is None:
