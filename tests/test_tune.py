@@ -294,6 +294,24 @@ def test_the_journal_is_read_as_written_and_kept_by_one_process(tmp_path):
         Journal(path)
 
 
+@pytest.mark.parametrize("search", ["random", "optuna", "hyperopt"])
+def test_no_settings_are_tried_twice(new_study, search):
+    if search != "random":
+        pytest.importorskip(search)
+    space = "dropout_prob: {choice: [0.0, 0.2, 0.5]}\nn_layers: {choice: [1, 2]}\n"
+    study = new_study(trials=20, space=space, search=search)
+    study.slots = lambda: 20
+    begun = 0
+    while study.next(str(begun)) is not None:
+        row = {"epoch": 1, "score": 0.1 * begun, "epoch_score": 0.1, "seconds": 1.0, "last": True}
+        # The first ones end before the next begins, the others at the end.
+        if begun < 3:
+            study.row(str(begun), row)
+        begun += 1
+    tried = [(trial.settings["dropout_prob"], trial.settings["n_layers"]) for trial in study.trials]
+    assert study.exhausted() and len(tried) == begun == len(set(tried)) == 6
+
+
 def test_plots_and_the_live_table(new_study, capsys):
     pytest.importorskip("matplotlib")
     study = new_study(trials=6, space=SPACE + "triplet_margin: {choice: [0.1, 0.5], when: {dropout_prob: 0.0}}\n")

@@ -23,6 +23,9 @@ from recbole_tme.files import write_atomically, writing
 
 ROW_KEYS = ("epoch", "score", "epoch_score", "seconds", "last")
 
+# Repetitions in a row after which a space is taken to be exhausted.
+SUGGESTIONS = 100
+
 
 class Study:
     """A study's folder, its journal and its search.
@@ -155,11 +158,21 @@ class Study:
         }
 
     def _begin(self) -> Trial | None:
-        settings = self.search.suggest()
+        settings = self._new_settings()
         if settings is None:
             self._exhausted = True
             return None
         return self.journal.begin(settings)
+
+    def _new_settings(self) -> dict[str, Any] | None:
+        """Settings that no trial has had: with the same seed, a repetition can only have the same score."""
+        for _ in range(SUGGESTIONS):
+            settings = self.search.suggest()
+            if settings is None or self._population or all(settings != trial.settings for trial in self.trials):
+                return settings
+            # Without a score, the repetition counts for nothing in what the search expects.
+            self.search.tell(settings, None, None)
+        return None
 
     def exhausted(self) -> bool:
         return not self._waiting and (self._exhausted or self._full)
