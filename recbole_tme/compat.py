@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -252,7 +253,6 @@ def reachable_ray(address: str) -> str:
     Raises:
         UserError: nothing answers within a few seconds, or what answers is not Ray.
     """
-    import ray
     from ray._private.services import canonicalize_bootstrap_address
 
     remedy = "start one with ray start --head, or leave the address out"
@@ -267,14 +267,31 @@ def reachable_ray(address: str) -> str:
         reason = str(error).partition(". ")[0] if address == "auto" else error.strerror or error
         raise UserError(f"no Ray cluster can be reached at {address} ({reason}); {remedy}") from error
     try:
-        # It prints a traceback where nothing answers.
-        with redirect_stderr(io.StringIO()):
-            answers = ray._raylet.check_health(found, timeout=RAY_ANSWERS_WITHIN)
+        answers = _is_ray(found)
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"what answers at {address} is no Ray of this version ({error}); {remedy}") from error
+        raise UserError(f"the Ray at {address} does not take this one ({error}); {remedy}") from error
     if not answers:
         raise UserError(f"what answers at {address} is not Ray; {remedy}")
     return found
+
+
+def _is_ray(address: str) -> bool:
+    """Whether Ray answers there soon; RuntimeError or TypeError where it is of another version or wants a token."""
+    import ray
+
+    if hasattr(ray._raylet, "check_health"):
+        # It prints a traceback where nothing answers.
+        with redirect_stderr(io.StringIO()):
+            return ray._raylet.check_health(address, timeout=RAY_ANSWERS_WITHIN)
+    # Later versions can ask only with limits that are too long for a user who waits; the process may need to be ended.
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", f"--address={address}"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=2 * RAY_ANSWERS_WITHIN)
+    except subprocess.TimeoutExpired:
+        return False
+    if asked.returncode:
+        raise RuntimeError(asked.stderr.strip().rpartition("\n")[2])
+    return True
 
 
 def replace_everywhere(original, replacement) -> None:

@@ -32,11 +32,15 @@ def needs_ray():
     pytest.importorskip("ray")
 
 
+def environment() -> dict:
+    # Clusters of later versions of Ray want a token otherwise.
+    return os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
+
+
 def tune(*arguments, cwd) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     log = (cwd / "log.txt").open("ab")
     command = [sys.executable, "-m", "recbole_tme", "tune", *arguments]
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=log, stderr=log)
+    return subprocess.Popen(command, cwd=cwd, env=environment(), stdout=log, stderr=log)
 
 
 def events(folder: Path) -> list[dict]:
@@ -81,7 +85,7 @@ def ray_node(*arguments: str) -> Iterator[subprocess.Popen]:
     command += ["--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", *arguments]
     # Two nodes of one machine must not share their workers' ports.
     command += ["--min-worker-port=0", "--max-worker-port=0"]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
     try:
         yield process
     finally:
