@@ -92,3 +92,13 @@ def test_starts_uniform_in_one_over_root_d_with_a_zero_padding_row(bench):
     values = torch.cat([p.flatten() for p in model.parameters()]).detach()
     assert values.abs().max() <= bound and values.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
     assert not model.item_embedding.weight[0].any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_untrained_sessions_point_to_their_items(bench, seed):
+    model = bench.build(seed)
+    items = torch.arange(1, model.n_items)
+    with torch.no_grad():
+        session = model(items.unsqueeze(1), torch.ones_like(items))
+        towards = (session * model.item_embedding(items)).sum(1)
+    assert towards.mean() >= 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from recbole_tme.graphs import nodes_to_clicks, session_graph
@@ -45,6 +46,17 @@ class TMEGNN(SessionRecommender):
             )
             self._choose_window(config)
         self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """As every model's, but for the sign of one vector.
+
+        The weight of every click starts near half the sum of the readout's w. Where that is negative, sessions point
+        away from their own items, and it takes epochs to turn round what the item vectors have learned by then.
+        """
+        super().reset_parameters()
+        weight = self.readout.weight.weight
+        with torch.no_grad():
+            weight.copy_(torch.where(weight.sum() < 0, -weight, weight))
 
     def _choose_window(self, config) -> None:
         """Where negatives are drawn from: ranks of the catalogue, or the ranks in a subset that stand for them."""
