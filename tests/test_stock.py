@@ -332,7 +332,7 @@ def name_of(config):
     from recbole.utils import get_model
     return [config.model_class.__module__, get_model("TMEGNN") is config.model_class]
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 config = load_config("TMEGNN", "toy", config_dict={"device": "cpu"})
 print("FOUND", json.dumps(ray.get(name_of.remote(config))))
 ray.shutdown()

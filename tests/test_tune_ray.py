@@ -79,13 +79,14 @@ def a_trial(below: subprocess.Popen) -> psutil.Process:
 
 
 @contextlib.contextmanager
-def ray_node(*arguments: str) -> Iterator[subprocess.Popen]:
+def ray_node(records: str, *arguments: str) -> Iterator[subprocess.Popen]:
     """A node of one core by ``ray start``, whose processes are below the one given; killed in the end."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"]
     command += ["--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", *arguments]
     # Two nodes of one machine must not share their workers' ports.
     command += ["--min-worker-port=0", "--max-worker-port=0"]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+    # Its notes, the address of the machine's cluster among them, are for nobody else.
+    process = subprocess.Popen(command, env=environment() | {"RAY_TMPDIR": records}, stdout=subprocess.DEVNULL)
     try:
         yield process
     finally:
@@ -154,12 +155,12 @@ def test_a_node_that_joins_is_used_and_its_death_loses_nothing(tmp_path):
     # Ray's sockets are there, and the paths of sockets are short.
     with (
         tempfile.TemporaryDirectory(prefix="ray") as records,
-        ray_node("--head", f"--port={address[10:]}", "--include-dashboard=false", f"--temp-dir={records}"),
+        ray_node(records, "--head", f"--port={address[10:]}", "--include-dashboard=false"),
     ):
         wait_until_reachable(address)
         driver = tune(*TOY, "--num-samples=6", f"--ray-address={address}", cwd=tmp_path)
         wait_for_epochs(2, driver, tmp_path)
-        with ray_node(f"--address={address}") as second:
+        with ray_node(records, f"--address={address}") as second:
             a_trial(second)
             wait_for_epochs(epochs(tmp_path) + 2, driver, tmp_path)
         finish(driver, tmp_path)
