@@ -95,7 +95,7 @@ class Cells:
 
     def __init__(self, occupied: Tensor):
         self.occupied = occupied
-        self.index = None if occupied.is_cuda else occupied.flatten().nonzero().squeeze(1)
+        self.index = None if occupied.device.type != "cpu" else occupied.flatten().nonzero().squeeze(1)
 
     def pack(self, padded: Tensor) -> Tensor:
         """The occupied rows, ``[B, L, d]`` -> ``[n, d]``."""

@@ -83,7 +83,7 @@ def log_normaliser(scores: Tensor, probability: Tensor, column: Tensor) -> Tenso
     """
     row = torch.arange(len(scores), device=scores.device)
     score, chance = scores[row, column], probability[row, column]
-    if scores.is_cuda or bool((chance < SAFE_CHANCE).any()):
+    if scores.device.type != "cpu" or bool((chance < SAFE_CHANCE).any()):
         score, chance = scores.amax(1), probability.amax(1)
     wide = torch.promote_types(scores.dtype, torch.float32)
     return score.to(wide) - chance.to(wide).log()

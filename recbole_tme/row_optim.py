@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class RowAdam(torch.optim.Adam):
@@ -59,6 +60,25 @@ class RowAdam(torch.optim.Adam):
         size = group["lr"] / (1 - beta1**step)
         scale = second.sqrt_().div_((1 - beta2**step) ** 0.5).add_(group["eps"])
         table.index_copy_(0, rows, before.addcdiv_(first, scale, value=-size))
+
+
+class RowEmbedding(nn.Embedding):
+    """An embedding with sparse gradients, for tables that :class:`RowAdam` updates; id 0 is padding.
+
+    The padding's gradient is zero, not absent: ``nn.Embedding`` looks for padding among the ids, and to learn how much
+    it found, waits for the GPU.
+
+    Args:
+        n_rows: rows of the table.
+        size: of each.
+    """
+
+    def __init__(self, n_rows: int, size: int):
+        super().__init__(n_rows, size, padding_idx=0, sparse=True)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids of any shape -> ``[*, size]``."""
+        return F.embedding(ids, self.weight, sparse=True) * (ids != 0).unsqueeze(-1)
 
 
 def row_tables(model: nn.Module) -> set[nn.Parameter]:

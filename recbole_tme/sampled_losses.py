@@ -40,17 +40,19 @@ def sampled_cross_entropy(
     """
     # Mixed precision stops here: sums of exponentials over a catalogue need the table's own precision.
     with torch.autocast(device_type=sessions.device.type, enabled=False):
-        n_items = len(table) - 1
-        bounds = strata(n_items, n_sampled, target.device)
-        candidates, place = torch.cat([target, draw(bounds)]).unique(return_inverse=True)
-        own = place[: len(target)]
+        bounds = strata(len(table) - 1, n_sampled, target.device)
+        negatives = draw(bounds)
+        # Repeated items stay, with weight 0: to drop them, a GPU would have to say how many remain.
+        candidates = torch.cat([target, negatives]).sort().values
+        own = torch.searchsorted(candidates, target)
         chance = 1 / widths(bounds)[torch.searchsorted(bounds, candidates, right=True) - 1].to(table.dtype)
         if share is None:
-            drawn = torch.zeros_like(candidates, dtype=torch.bool).index_fill_(0, place[len(target) :], True)
-            chance = chance.masked_fill(~drawn, torch.inf)
+            nearest = torch.searchsorted(negatives, candidates).clamp(max=len(negatives) - 1)
+            chance = chance.masked_fill(negatives[nearest] != candidates, torch.inf)
         else:
             # By one of the two ways at least; a row's own target is no draw for that row.
             chance = 1 - (1 - chance) * (1 - share[candidates].to(table.dtype)) ** (len(target) - 1)
+        chance[1:].masked_fill_(candidates[1:] == candidates[:-1], torch.inf)
         sessions = sessions.to(table.dtype)
         vectors = F.embedding(candidates, table, sparse=True)
         scores = torch.addmm(-chance.log(), sessions, vectors.T)

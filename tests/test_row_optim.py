@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
-from recbole_tme.row_optim import RowAdam, clippable, row_tables
+from recbole_tme.row_optim import RowAdam, RowEmbedding, clippable, row_tables
 
 
 def net(sparse: bool, rows=9):
@@ -137,8 +137,27 @@ def test_row_tables_are_the_sparse_embeddings():
     assert row_tables(net(False)) == set()
 
 
-def test_padding_never_gets_a_gradient():
-    table = nn.Embedding(5, 2, padding_idx=0, sparse=True)
-    table(torch.tensor([[1, 0], [0, 0]])).sum().backward()
-    F.embedding(torch.tensor([3]), table.weight, sparse=True).sum().backward()
-    assert table.weight.grad.coalesce().indices()[0].tolist() == [1, 3]
+@pytest.mark.parametrize("weight_decay", [0, 0.1])
+def test_padding_never_moves(weight_decay):
+    table = RowEmbedding(5, 2)
+    before = table.weight.detach().clone()
+    optimizer = RowAdam(table.parameters(), lr=0.1, weight_decay=weight_decay)
+    for _ in range(2):
+        optimizer.zero_grad()
+        table(torch.tensor([[1, 0], [0, 0]])).square().sum().backward()
+        F.embedding(torch.tensor([3]), table.weight, sparse=True).sum().backward()
+        assert not table.weight.grad.to_dense()[[0, 2, 4]].any()
+        optimizer.step()
+    assert not table.weight[0].any()
+    assert (table.weight != before).any(1).tolist() == [False, True, False, True, False]
+
+
+def test_row_embedding_is_an_embedding():
+    ours, theirs = RowEmbedding(5, 2), nn.Embedding(5, 2, padding_idx=0)
+    theirs.load_state_dict(ours.state_dict())
+    ids = torch.tensor([[1, 0, 1], [4, 3, 0]])
+    weight = torch.rand(2, 3, 2)
+    for table in (ours, theirs):
+        (table(ids) * weight).sum().backward()
+    torch.testing.assert_close(ours(ids), theirs(ids))
+    torch.testing.assert_close(ours.weight.grad.to_dense(), theirs.weight.grad)

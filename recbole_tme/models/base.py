@@ -11,6 +11,7 @@ from recbole_tme.compat import has_fast_bfloat16
 from recbole_tme.errors import UserError
 from recbole_tme.losses import catalogue_cross_entropy
 from recbole_tme.models.foundation import InputType, SequentialRecommender
+from recbole_tme.row_optim import RowEmbedding
 from recbole_tme.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
 
 
@@ -106,8 +107,10 @@ class SessionRecommender(SequentialRecommender):
         # Made from the training data each time, so no part of the saved state.
         self.register_buffer("target_share", share, persistent=False)
         self.buckets = {key: config[key] for key in ("n_buckets", "bucket_sessions", "bucket_items")}
-        rows_only = self.loss_type != "full"
-        self.item_embedding = nn.Embedding(self.n_items, self.embedding_size, padding_idx=0, sparse=rows_only)
+        if self.loss_type == "full":
+            self.item_embedding = nn.Embedding(self.n_items, self.embedding_size, padding_idx=0)
+        else:
+            self.item_embedding = RowEmbedding(self.n_items, self.embedding_size)
 
     def reset_parameters(self) -> None:
         """Draw every parameter from U(-1/sqrt(d), 1/sqrt(d)), the field's choice and part of the model."""
