@@ -17,7 +17,7 @@ from typing import Any
 
 from recbole.config import Config
 
-from recbole_tme import registry, resolution
+from recbole_tme import recbole_models, registry, resolution
 from recbole_tme.errors import UserError
 from recbole_tme.inert_keys import WITHOUT_EFFECT
 from recbole_tme.properties_root import properties_root
@@ -262,7 +262,7 @@ def model_keys(model_class: type) -> dict[str, Key]:
 @functools.lru_cache(maxsize=1)
 def base_keys() -> dict[str, Key]:
     """The keys that every model has: RecBole's and ours."""
-    recbole = registry.recbole_root() / "properties"
+    recbole = recbole_models.root() / "properties"
     return {
         **property_keys(recbole / "overall.yaml", strict=False),
         **property_keys(recbole / "dataset" / "sample.yaml", strict=False),
@@ -291,7 +291,7 @@ def _defaults(keys: Mapping[str, Key], dataset: str) -> dict[str, Any]:
         file = read_settings(path)
         known = {k: v for k, v in file.values.items() if k in keys and k not in WITHOUT_EFFECT}
         defaults |= {k: keys[k].check(v, f"{path}:{file.lines[k]}") for k, v in known.items()}
-    sequential = registry.recbole_root() / "properties" / "quick_start_config" / "sequential.yaml"
+    sequential = recbole_models.root() / "properties" / "quick_start_config" / "sequential.yaml"
     return defaults | read_settings(sequential).values
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from types import ModuleType
 
-from recbole_tme import compat, registry, stock
+from recbole_tme import compat, recbole_models, registry, stock
 
 # What is done to a module of RecBole once it has been executed.
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
@@ -31,10 +31,10 @@ class RecBoleFinder(importlib.abc.MetaPathFinder):
     """Finds our models as RecBole's modules, and patches RecBole's own modules as they are imported."""
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname in PATCHES or fullname == registry.RECBOLE_MODELS:
+        if fullname in PATCHES or fullname == recbole_models.PACKAGE:
             return self._patched(self._real_spec(fullname, path, target))
         package, _, name = fullname.rpartition(".")
-        if package != registry.RECBOLE_MODELS or self._real_spec(fullname, path, target) is not None:
+        if package != recbole_models.PACKAGE or self._real_spec(fullname, path, target) is not None:
             return None
         known = name in {external.lower() for external in registry.external_names()}
         return importlib.machinery.ModuleSpec(fullname, _ModelLoader(name)) if known else None
@@ -52,7 +52,7 @@ class RecBoleFinder(importlib.abc.MetaPathFinder):
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
-        keeping = compat.keeping_anomaly_mode if spec.name == registry.RECBOLE_MODELS else nullcontext
+        keeping = compat.keeping_anomaly_mode if spec.name == recbole_models.PACKAGE else nullcontext
 
         def exec_module(module: ModuleType) -> None:
             with keeping():
@@ -85,5 +85,5 @@ def install() -> None:
     for name, patch in PATCHES.items():
         if name in sys.modules:
             patch(sys.modules[name])
-    if registry.RECBOLE_MODELS in sys.modules:
+    if recbole_models.PACKAGE in sys.modules:
         compat.switch_anomaly_mode_off()

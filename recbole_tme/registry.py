@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from recbole_tme import recbole_models
 from recbole_tme.errors import UserError
 from recbole_tme.plugins import execute
 from recbole_tme.properties_root import properties_root
+from recbole_tme.recbole_models import first_line
 from recbole_tme.schema import did_you_mean, property_keys
 
 OUR_MODELS = {
@@ -37,33 +36,6 @@ OUR_MODELS = {
 ENTRY_POINT_GROUP = "recbole_tme.models"
 BUILTIN_PREFIX = "recbole:"
 BACKBONE_SIGN = "+"
-RECBOLE_MODELS = "recbole.model.sequential_recommender"
-
-_FEATURES = "it needs item features, and session data has none"
-_KNOWLEDGE = "it needs knowledge graph embeddings, and session data has none"
-_USERS = "it learns a vector per user, and every test session is a new user"
-_LABELS = "it predicts the click on one labelled candidate, not a ranking of the catalogue"
-REFUSED = {
-    "FDSA": _FEATURES,
-    "GRU4RecF": _FEATURES,
-    "SASRecF": _FEATURES,
-    "S3Rec": "it needs item features, a pre-training stage and a trainer of its own",
-    "GRU4RecKG": _KNOWLEDGE,
-    "KSR": _KNOWLEDGE,
-    "DIN": _LABELS,
-    "DIEN": _LABELS,
-    "Caser": _USERS,
-    "FOSSIL": _USERS,
-    "FPMC": _USERS,
-    "HGN": _USERS,
-    "HRM": _USERS,
-    "NPE": _USERS,
-    "SHAN": _USERS,
-    "TransRec": _USERS,
-}
-
-# "Title." in VENUE 2019, as RecBole's modules cite their papers.
-_PAPER = re.compile(r'"([^"]+?)\.?"[.,]?\s+in\s+([^.]*?\d{4})', re.IGNORECASE)
 
 _plugins: dict[str, type] = {}
 _plugin_files: dict[Path, list[str]] = {}
@@ -207,14 +179,9 @@ def plugin_file(model_class: type) -> Path | None:
     return None
 
 
-def is_builtin(model_class: type) -> bool:
-    """Whether a model class is RecBole's own."""
-    return model_class.__module__.startswith("recbole.")
-
-
 def registered_name(model_class: type) -> str:
     """The name that :func:`resolve` turns into this very class, whatever models are added later."""
-    return (BUILTIN_PREFIX if is_builtin(model_class) else "") + model_class.__name__
+    return (BUILTIN_PREFIX if recbole_models.is_builtin(model_class) else "") + model_class.__name__
 
 
 def wrapped_name(outer: str, backbone_class: type) -> str:
@@ -241,8 +208,8 @@ def source_file(model_class: type) -> Path:
 def property_file(model_class: type) -> Path | None:
     """The YAML file with a model's defaults, or None where it has none."""
     name = f"{model_class.__name__}.yaml"
-    if is_builtin(model_class):
-        path = recbole_root() / "properties" / "model" / name
+    if recbole_models.is_builtin(model_class):
+        path = recbole_models.root() / "properties" / "model" / name
     elif model_class.__module__.startswith("recbole_tme."):
         path = properties_root() / "model" / name
     else:
@@ -262,66 +229,35 @@ def _is_base(cls: type) -> bool:
 def list_models() -> list[ModelInfo]:
     """Every model that can be named, ours first, without importing RecBole's."""
     models = [ModelInfo(name, "ours", _describe_target(target)) for name, target in OUR_MODELS.items()]
-    models += [ModelInfo(name, "plugin", _first_line(cls.__doc__)) for name, cls in sorted(_plugins.items())]
+    models += [ModelInfo(name, "plugin", first_line(cls.__doc__)) for name, cls in sorted(_plugins.items())]
     for entry in sorted(_entry_points(), key=lambda entry: entry.name):
         try:
-            description = _first_line(_load_entry_point(entry).__doc__)
+            description = first_line(_load_entry_point(entry).__doc__)
         except UserError as error:
             description = f"broken: {error}"
         models.append(ModelInfo(entry.name, "entry point", description))
     taken = {model.name for model in models}
-    for name, description in sorted(_builtin_models().items()):
-        if name not in REFUSED:
+    for name, description in sorted(recbole_models.sequential_models().items()):
+        if name not in recbole_models.REFUSED:
             models.append(ModelInfo(f"{BUILTIN_PREFIX}{name}" if name in taken else name, "RecBole", description))
     return models
 
 
 def unknown_model(name: str, sequential_only: bool = True) -> UserError:
     """The error for a name that is no model's, with the nearest name that is one."""
-    builtin = _builtin_models() if sequential_only else _all_builtin_names()
+    builtin = recbole_models.sequential_models() if sequential_only else recbole_models.names()
     hint = did_you_mean(name.removeprefix(BUILTIN_PREFIX), [*external_names(), *builtin])
     return UserError(f"unknown model {name!r}{hint or '; recbole-tme list models shows all'}")
 
 
-@functools.lru_cache(maxsize=1)
-def recbole_root() -> Path:
-    """RecBole's package directory, found without importing its modules.
-
-    Raises:
-        UserError: RecBole is not installed.
-    """
-    spec = importlib.util.find_spec("recbole")
-    if spec is None or spec.origin is None:
-        raise UserError("RecBole is not installed; pip install recbole==1.2.1")
-    return Path(spec.origin).parent
-
-
 def _resolve_builtin(name: str) -> type:
-    if name in REFUSED:
-        raise UserError(f"RecBole's {name} cannot run on session data: {REFUSED[name]}")
-    if name in _builtin_models():
-        return getattr(importlib.import_module(f"{RECBOLE_MODELS}.{name.lower()}"), name)
-    if name in _all_builtin_names():
+    if name in recbole_models.REFUSED:
+        raise UserError(f"RecBole's {name} cannot run on session data: {recbole_models.REFUSED[name]}")
+    if name in recbole_models.sequential_models():
+        return getattr(importlib.import_module(f"{recbole_models.PACKAGE}.{name.lower()}"), name)
+    if name in recbole_models.names():
         raise UserError(f"RecBole's {name} is not a sequential model; recbole-tme list models shows those that are")
     raise unknown_model(name)
-
-
-@functools.lru_cache(maxsize=1)
-def _builtin_models() -> dict[str, str]:
-    """RecBole's sequential models and the paper of each, read from the source files: importing them would import
-    torch and all of RecBole."""
-    models = {}
-    for path in sorted((recbole_root() / "model" / "sequential_recommender").glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        paper = _PAPER.search(" ".join((ast.get_docstring(tree) or "").split()))
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem:
-                models[node.name] = f"{paper[1]} ({paper[2]})" if paper else _first_line(ast.get_docstring(node))
-    return models
-
-
-def _all_builtin_names() -> list[str]:
-    return sorted(path.stem for path in (recbole_root() / "properties" / "model").glob("*.yaml"))
 
 
 def _describe_target(target: str) -> str:
@@ -329,12 +265,8 @@ def _describe_target(target: str) -> str:
     path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == attribute:
-            return _first_line(ast.get_docstring(node))
+            return first_line(ast.get_docstring(node))
     raise LookupError(f"{path} defines no class {attribute}")
-
-
-def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().partition("\n")[0].strip()
 
 
 def _entry_points() -> list[importlib.metadata.EntryPoint]:

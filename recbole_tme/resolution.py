@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from recbole.utils import InputType
 
-from recbole_tme import registry
+from recbole_tme import recbole_models, registry
 from recbole_tme.errors import UserError
 from recbole_tme.schema import did_you_mean
 
@@ -127,7 +127,7 @@ def _negatives(settings: Mapping[str, Any], given: Mapping[str, Any], model_clas
         raise UserError(f"loss_type: {loss} is no loss of RecBole's models; use CE or BPR")
     name = model_class.__name__
     trained = registry.innermost(model_class)
-    if loss == "BPR" and trained.__name__ in CE_ONLY and registry.is_builtin(trained):
+    if loss == "BPR" and trained.__name__ in CE_ONLY and recbole_models.is_builtin(trained):
         raise UserError(f"loss_type: RecBole's {trained.__name__} knows no loss but CE; leave the key out")
     input_type = getattr(model_class, "input_type", None)
     if input_type is None and loss is None:

@@ -8,7 +8,7 @@ import logging
 import os
 from types import ModuleType
 
-from recbole_tme import registry
+from recbole_tme import recbole_models, registry
 from recbole_tme.compat import install_numpy_aliases, replace_everywhere
 from recbole_tme.errors import UserError
 from recbole_tme.properties_root import properties_root
@@ -26,7 +26,7 @@ def patch_configurator(module: ModuleType) -> None:
     @functools.wraps(original)
     def update(self, file):
         loaded = original(self, file)
-        if os.path.basename(file) == "overall.yaml" and not registry.is_builtin(self.model_class):
+        if os.path.basename(file) == "overall.yaml" and not recbole_models.is_builtin(self.model_class):
             for cls in registry.lineage(self.model_class):
                 self.internal_config_dict.update(copy.deepcopy(vars(cls).get("defaults", {})))
                 path = registry.property_file(cls)

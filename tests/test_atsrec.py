@@ -15,7 +15,7 @@ from recbole.trainer import Trainer
 from stock_recbole import make_data, write_presplit
 from torch.nn import functional as F
 
-from recbole_tme import compat, registry
+from recbole_tme import compat, recbole_models, registry
 from recbole_tme.adversarial import fgm
 from recbole_tme.cli import main
 from recbole_tme.config import load_config
@@ -185,7 +185,7 @@ def test_closed_form_keeps_the_clean_losses_and_lowers_each_targets_score(backbo
         torch.testing.assert_close(losses[name], value)
     session = model(batch["item_id_list"], batch["item_length"]).detach()
     scores = bench.scores(model, batch)
-    if registry.is_builtin(model.backbone_class):
+    if recbole_models.is_builtin(model.backbone_class):
         # RecBole's softmax counts padding, whose vector is not 0 at the start.
         padding = (session @ model.item_embedding.weight[:1].T).detach()
         scores = torch.cat([scores, padding], dim=1)

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_tme import registry
+from recbole_tme import recbole_models, registry
 from recbole_tme.config import SessionConfig, base_keys, load_config, model_keys, parse_overrides
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import SYNONYMS
@@ -300,14 +300,14 @@ def test_our_property_files_are_complete_and_their_defaults_pass(path):
 
 
 def test_recboles_property_files_are_understood():
-    for path in sorted((registry.recbole_root() / "properties" / "model").glob("*.yaml")):
+    for path in sorted((recbole_models.root() / "properties" / "model").glob("*.yaml")):
         for key in property_keys(path, strict=False).values():
             checked = key.check(key.default, path.name)
             assert checked == key.default and type(checked) is type(key.default), key
 
 
 def test_inert_keys_are_recboles():
-    recbole = registry.recbole_root() / "properties"
+    recbole = recbole_models.root() / "properties"
     declared = {**property_keys(recbole / "overall.yaml", strict=False)}
     declared |= property_keys(recbole / "dataset" / "sample.yaml", strict=False)
     assert set(WITHOUT_EFFECT) <= set(declared)

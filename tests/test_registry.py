@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from recbole_tme import hooks, registry
+from recbole_tme import hooks, recbole_models, registry
 from recbole_tme.config import load_config
 from recbole_tme.errors import UserError
 
@@ -37,7 +37,7 @@ def clean_registry(monkeypatch):
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith(("recbole_tme_plugin_", f"{registry.RECBOLE_MODELS}.tiny", "tiny_package")):
+        if name.startswith(("recbole_tme_plugin_", f"{recbole_models.PACKAGE}.tiny", "tiny_package")):
             del sys.modules[name]
 
 
@@ -90,7 +90,7 @@ def test_our_srgnn_would_not_shadow_recboles(tmp_path, monkeypatch):
     ours = registry.resolve("SRGNN")
     assert ours.__module__ == "tiny_package"
     assert registry.resolve("recbole:SRGNN") is SRGNN is get_model("SRGNN")
-    module = f"{registry.RECBOLE_MODELS}.srgnn"
+    module = f"{recbole_models.PACKAGE}.srgnn"
     loaded = sys.modules.pop(module)
     try:
         assert importlib.import_module(module).SRGNN.__module__ == module
@@ -107,10 +107,10 @@ def test_finder_is_installed_once():
 
 def test_finder_answers_for_models_only():
     finder = next(finder for finder in sys.meta_path if isinstance(finder, hooks.RecBoleFinder))
-    package = importlib.import_module(registry.RECBOLE_MODELS)
-    assert finder.find_spec(f"{registry.RECBOLE_MODELS}.tmegnn", package.__path__) is not None
+    package = importlib.import_module(recbole_models.PACKAGE)
+    assert finder.find_spec(f"{recbole_models.PACKAGE}.tmegnn", package.__path__) is not None
     for name in ("nosuchmodel", "srgnn", "tmegnn.layers"):
-        assert finder.find_spec(f"{registry.RECBOLE_MODELS}.{name}", package.__path__) is None
+        assert finder.find_spec(f"{recbole_models.PACKAGE}.{name}", package.__path__) is None
     assert finder.find_spec("recbole.model.general_recommender.tmegnn", None) is None
     assert finder.find_spec("json", None) is None
 
@@ -263,8 +263,8 @@ def test_names_that_are_no_session_models(name, message):
 
 def test_refused_models_exist_and_the_list_leaves_them_out():
     listed = {info.name for info in registry.list_models()}
-    assert set(registry.REFUSED) <= set(registry._builtin_models())
-    assert not listed & set(registry.REFUSED)
+    assert set(recbole_models.REFUSED) <= set(recbole_models.sequential_models())
+    assert not listed & set(recbole_models.REFUSED)
     assert {"TMEGNN", "SRGNN", "GRU4Rec", "NARM", "STAMP", "SASRec", "GCSAN", "CORE"} <= listed
     assert all(info.description for info in registry.list_models())
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from recbole_tme import registry
+from recbole_tme import recbole_models, registry
 from recbole_tme.adversarial import add_gradients, fgm, fgsm, free, output_attack, pgd, with_gradient
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender, named
@@ -102,7 +102,9 @@ class ATSRec(SequentialRecommender):
                 getattr(backbone, part) is getattr(SessionRecommender, part)
                 for part in ("losses", "recommendation_loss", "score_catalogue", "query_vectors", "item_vectors")
             )
-        return registry.is_builtin(backbone) and backbone.__name__ in PLAIN_SOFTMAX and settings["loss_type"] == "CE"
+        return (
+            recbole_models.is_builtin(backbone) and backbone.__name__ in PLAIN_SOFTMAX and settings["loss_type"] == "CE"
+        )
 
     def losses(self, interaction) -> dict[str, Tensor]:
         """The backbone's training losses by name and ``adversarial``, scalars; their sum is minimised.

@@ -1,0 +1,81 @@
+"""RecBole's own models: which it has, which of them can run on sessions, and where its files lie."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import re
+from pathlib import Path
+
+from recbole_tme.errors import UserError
+
+PACKAGE = "recbole.model.sequential_recommender"
+
+_FEATURES = "it needs item features, and session data has none"
+_KNOWLEDGE = "it needs knowledge graph embeddings, and session data has none"
+_USERS = "it learns a vector per user, and every test session is a new user"
+_LABELS = "it predicts the click on one labelled candidate, not a ranking of the catalogue"
+REFUSED = {
+    "FDSA": _FEATURES,
+    "GRU4RecF": _FEATURES,
+    "SASRecF": _FEATURES,
+    "S3Rec": "it needs item features, a pre-training stage and a trainer of its own",
+    "GRU4RecKG": _KNOWLEDGE,
+    "KSR": _KNOWLEDGE,
+    "DIN": _LABELS,
+    "DIEN": _LABELS,
+    "Caser": _USERS,
+    "FOSSIL": _USERS,
+    "FPMC": _USERS,
+    "HGN": _USERS,
+    "HRM": _USERS,
+    "NPE": _USERS,
+    "SHAN": _USERS,
+    "TransRec": _USERS,
+}
+
+# "Title." in VENUE 2019, as RecBole's modules cite their papers.
+_PAPER = re.compile(r'"([^"]+?)\.?"[.,]?\s+in\s+([^.]*?\d{4})', re.IGNORECASE)
+
+
+def is_builtin(model_class: type) -> bool:
+    """Whether a model class is RecBole's own."""
+    return model_class.__module__.startswith("recbole.")
+
+
+@functools.lru_cache(maxsize=1)
+def root() -> Path:
+    """RecBole's package directory, found without importing its modules.
+
+    Raises:
+        UserError: RecBole is not installed.
+    """
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise UserError("RecBole is not installed; pip install recbole==1.2.1")
+    return Path(spec.origin).parent
+
+
+@functools.lru_cache(maxsize=1)
+def sequential_models() -> dict[str, str]:
+    """RecBole's sequential models and the paper of each, read from the source files: importing them would import
+    torch and all of RecBole."""
+    models = {}
+    for path in sorted((root() / "model" / "sequential_recommender").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        paper = _PAPER.search(" ".join((ast.get_docstring(tree) or "").split()))
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem:
+                models[node.name] = f"{paper[1]} ({paper[2]})" if paper else first_line(ast.get_docstring(node))
+    return models
+
+
+def names() -> list[str]:
+    """The names of all of RecBole's models, sequential or not."""
+    return sorted(path.stem for path in (root() / "properties" / "model").glob("*.yaml"))
+
+
+def first_line(doc: str | None) -> str:
+    """What a docstring says before its first line ends; nothing where there is none."""
+    return (doc or "").strip().partition("\n")[0].strip()
