@@ -4,7 +4,8 @@
     python benchmarks/large_catalogue.py --items 1000000 --losses sampled --epoch   # all of it
 
 Synthetic clicks with Zipf's popularity. Every measurement is a process of its own, so that its peak memory is its own;
-the losses take turns. An epoch's time is extrapolated from the median step unless ``--epoch`` asks for all of it.
+the losses take turns, beside the bare matrix products of the full softmax ("floor"). An epoch's time is extrapolated
+from the median step unless ``--epoch`` asks for all of it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from _plot import growth
 from load import machine, memory_mb, run_child
 
 LOSSES = ("full", "sampled", "scalable")
+# The bare matrix products of the full softmax, which no implementation of it can do without.
+FLOOR = "floor"
+FLOOR_ROWS = 128
 WARM_UP = 2
 
 
@@ -34,8 +38,8 @@ def main() -> None:
     rows = []
     for n_items in args.items:
         for loss in args.losses:
-            steps = args.full_steps if loss == "full" else args.steps
-            job = {"items": n_items, "loss": loss, "steps": None if args.epoch else steps}
+            steps = args.full_steps if loss in ("full", FLOOR) else args.steps
+            job = {"items": n_items, "loss": loss, "steps": None if args.epoch and loss != FLOOR else steps}
             job |= {"model": args.model, "prefixes": args.prefixes, "batch_size": args.batch_size}
             rows.append(job | run_child(__file__, job))
     if args.plot:
@@ -47,7 +51,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
+    parser.add_argument("--losses", nargs="+", choices=(FLOOR, *LOSSES), default=[FLOOR, *LOSSES])
     parser.add_argument("--model", default="SRGNN")
     parser.add_argument("--prefixes", type=int, default=1_000_000, help="training instances of an epoch, about")
     parser.add_argument("--batch-size", type=int, default=512)
@@ -61,6 +65,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(job: dict) -> dict:
     """Train for ``steps`` batches, or an epoch, in this process."""
+    if job["loss"] == FLOOR:
+        return measure_floor(job)
     import torch
 
     from recbole_tme.config import load_config
@@ -94,6 +100,26 @@ def measure(job: dict) -> dict:
         "measured": len(seconds) if job["steps"] is None else len(seconds) - WARM_UP,
         "peak": memory_mb("VmHWM"),
     }
+
+
+def measure_floor(job: dict) -> dict:
+    """The products of one batch, some rows at a time as the loss forms them, in the precision that it chooses here."""
+    import torch
+    from step import SIZE, loss_floor
+
+    from recbole_tme.models.base import loss_precision
+
+    precision = loss_precision("auto", torch.device("cpu")) or torch.float32
+    products = loss_floor(FLOOR_ROWS, torch.randn(job["items"] + 1, SIZE), precision)
+    seconds = []
+    for _ in range(job["steps"] + WARM_UP):
+        began = time.perf_counter()
+        for _ in range(0, job["batch_size"], FLOOR_ROWS):
+            products()
+        seconds.append(time.perf_counter() - began)
+    step = statistics.median(seconds[WARM_UP:])
+    epoch = step * job["prefixes"] / job["batch_size"]
+    return {"step": step, "epoch": epoch, "measured": job["steps"], "peak": memory_mb("VmHWM")}
 
 
 def synthetic(n_items: int, n_prefixes: int):
