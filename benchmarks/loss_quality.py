@@ -21,8 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="run directories or folders of them")
     rows = [line(run) for run in finished_runs(parser.parse_args().runs)]
-    print("| data | loss_type | precision | instances | MRR@20 by epoch | best P@20 | best MRR@20 | epoch, s |")
-    print("|---|---|---|---:|---|---:|---:|---:|")
+    print("| data | loss_type | precision | seed | instances | MRR@20 by epoch | best P@20 | best MRR@20 | epoch, s |")
+    print("|---|---|---|---:|---:|---|---:|---:|---:|")
     print("\n".join(sorted(rows)))
 
 
@@ -33,7 +33,7 @@ def line(run: RunDirectory) -> str:
     curve = ", ".join(f"{100 * float(row['valid_mrr@20']):.2f}" for row in epochs)
     valid = metrics["valid"]
     return (
-        f"| {metrics['dataset']} | {config['loss_type']} | {config['loss_precision']} "
+        f"| {metrics['dataset']} | {config['loss_type']} | {config['loss_precision']} | {metrics['seed']} "
         f"| {metrics['protocol']['valid_instances']:,} | {curve} | {100 * valid['hit@20']:.2f} "
         f"| {100 * valid['mrr@20']:.2f} | {min(float(row['train_seconds']) for row in epochs):.0f} |"
     )
