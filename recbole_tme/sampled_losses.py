@@ -14,7 +14,14 @@ BUCKET_CHUNK = 2**24
 
 
 def sampled_cross_entropy(
-    sessions: Tensor, table: Tensor, target: Tensor, n_sampled: int, share: Tensor | None = None
+    sessions: Tensor,
+    table: Tensor,
+    target: Tensor,
+    n_sampled: int,
+    share: Tensor | None = None,
+    excluded: Tensor | None = None,
+    weight: Tensor | None = None,
+    unit: bool = False,
 ) -> Tensor:
     r"""Cross entropy against sampled negatives, the same for all sessions of a batch, with the logQ correction.
 
@@ -31,6 +38,9 @@ def sampled_cross_entropy(
         n_sampled: uniform draws, without replacement; all items where there are no more.
         share: share of each item among the training targets, ``[N + 1]``; None for uniform negatives alone. Batches
             are taken for independent draws from it, which sessions that give a batch several prefixes are not quite.
+        excluded: items left out of each row's softmax, ``[B, n]`` long, filled up with 0; never the row's target.
+        weight: of each row's loss, ``[B]``; the mean is over all B rows.
+        unit: score with the direction of an item's embedding, its length set to 1.
 
     Returns:
         The mean loss, a scalar.
@@ -55,9 +65,24 @@ def sampled_cross_entropy(
         chance[1:].masked_fill_(candidates[1:] == candidates[:-1], torch.inf)
         sessions = sessions.to(table.dtype)
         vectors = F.embedding(candidates, table, sparse=True)
+        if unit:
+            vectors = F.normalize(vectors, dim=1)
         scores = torch.addmm(-chance.log(), sessions, vectors.T)
         of_target = (sessions * vectors[own]).sum(1, keepdim=True)
-        return F.cross_entropy(scores.scatter(1, own.unsqueeze(1), of_target), own)
+        scores = scores.scatter(1, own.unsqueeze(1), of_target)
+        if excluded is not None:
+            scores = scores.masked_fill(_columns_of(excluded, candidates), -torch.inf)
+        losses = F.cross_entropy(scores, own, reduction="none")
+        return (losses if weight is None else losses * weight.to(losses.dtype)).mean()
+
+
+def _columns_of(items: Tensor, candidates: Tensor) -> Tensor:
+    """Which candidates, ascending, are among each row's items, ``[B, n]`` -> ``[B, n_candidates]`` bool."""
+    column = torch.searchsorted(candidates, items).clamp(max=len(candidates) - 1)
+    # What is not there is noted in a column of its own, which is dropped.
+    column = column.masked_fill(candidates[column] != items, len(candidates))
+    found = torch.zeros(len(items), len(candidates) + 1, dtype=torch.bool, device=items.device)
+    return found.scatter_(1, column, True)[:, :-1]
 
 
 def bucketed_cross_entropy(

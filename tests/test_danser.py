@@ -59,9 +59,11 @@ def test_in_session_items_share_the_repeat_chance(bench):
             torch.testing.assert_close(chances[row, item - 1], chance)
 
 
-def test_loss_is_the_likelihood_of_the_scores_plus_the_catalogue_for_repeats(bench):
+# With more draws than there are items the sampled loss is the full one.
+@pytest.mark.parametrize("loss", [{}, {"loss_type": "sampled", "n_sampled": 1000}], ids=["full", "sampled"])
+def test_loss_is_the_likelihood_of_the_scores_plus_the_catalogue_for_repeats(bench, loss):
     bench.targets = [clicks[0] if row % 2 else 40 for row, clicks in enumerate(bench.sessions)]
-    plain = Workbench("DANSeR", SMALL | {"hard_weight": 0.0, "explore_temperature": 1.0})
+    plain = Workbench("DANSeR", SMALL | loss | {"hard_weight": 0.0, "explore_temperature": 1.0})
     plain.sessions, plain.targets = bench.sessions, bench.targets
     model, batch = plain.build(), plain.batch()
     scores = plain.scores(model, batch)

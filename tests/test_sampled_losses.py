@@ -32,6 +32,16 @@ def full_softmax(sessions, table, target):
     return F.cross_entropy(sessions @ table[1:].T, target - 1)
 
 
+def masked_full_softmax(sessions, table, target, excluded, weight):
+    """With unit item vectors, loop by loop."""
+    total = 0.0
+    for row, wanted in enumerate(target.tolist()):
+        left = [item for item in range(1, len(table)) if item not in excluded[row].tolist()]
+        scores = torch.stack([sessions[row] @ table[item] / table[item].norm() for item in left])
+        total = total - weight[row] * scores.log_softmax(0)[left.index(wanted)]
+    return total / len(target)
+
+
 def gradients(loss, *inputs):
     return [g.to_dense() if g.is_sparse else g for g in torch.autograd.grad(loss, inputs)]
 
@@ -54,6 +64,32 @@ def test_with_the_whole_catalogue_drawn_it_is_the_full_softmax(name):
     assert not ours[1][0].any(), "the padding row must not move"
 
 
+@pytest.mark.parametrize("share", [None, torch.full((12,), 1 / 11)], ids=["uniform", "in batch"])
+def test_left_out_items_weights_and_unit_vectors_are_those_of_the_full_softmax(share):
+    sessions, table, target = problem()
+    excluded = torch.stack([target % 11 + 1, (target + 4) % 11 + 1, torch.zeros_like(target)], dim=1)
+    excluded[2] = 0
+    weight = torch.rand(7, dtype=torch.double)
+    loss = sampled_cross_entropy(sessions, table, target, 11, share, excluded, weight, unit=True)
+    expected = masked_full_softmax(sessions, table, target, excluded, weight)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradients(loss, sessions, table), gradients(expected, sessions, table))
+
+
+def test_a_left_out_item_that_is_not_drawn_takes_nothing_with_it():
+    sessions, table, target = problem()
+    target[target == 11] = 1
+    torch.manual_seed(4)
+    assert 11 not in draw(strata(11, 2))
+    absent = torch.full((7, 3), 11)
+    absent[:, 1] = 0
+    losses = []
+    for excluded in (None, absent):
+        torch.manual_seed(4)
+        losses.append(sampled_cross_entropy(sessions, table, target, 2, excluded=excluded))
+    torch.testing.assert_close(*losses)
+
+
 class Dense(torch.autograd.Function):
     """The identity, with a gradient that gradcheck can read."""
 
@@ -69,6 +105,9 @@ class Dense(torch.autograd.Function):
 SMALLER = {
     "sampled": lambda s, t, y: sampled_cross_entropy(s, t, y, 4),
     "in batch": lambda s, t, y: sampled_cross_entropy(s, t, y, 4, torch.full((len(t),), 1 / 11)),
+    "unit, some left out": lambda s, t, y: sampled_cross_entropy(
+        s, t, y, 4, excluded=(y % 11 + 1).unsqueeze(1), weight=torch.linspace(0, 1, len(y)), unit=True
+    ),
     "scalable": lambda s, t, y: bucketed_cross_entropy(s, t, y, 3, 4, 5),
 }
 
@@ -126,28 +165,18 @@ def test_in_batch_negatives_are_corrected_for_how_often_they_are_targets():
     generator = torch.Generator().manual_seed(0)
     exact = (sessions @ table[1:].T).exp().sum().item()
     found, uncorrected = [], []
+    only_first = torch.tensor([6.0, 0, 0, 0, 0, 0], dtype=torch.double)
     for _ in range(1500):
         others = torch.multinomial(share, 5, replacement=True, generator=generator)
         target = torch.cat([first, others])
-        # The other sessions have zero vectors: their losses are known, and the first one's is what remains.
         batch = torch.cat([sessions, torch.zeros(5, 3, dtype=torch.double)])
         for share_told, results in ((share, found), (torch.zeros_like(share), uncorrected)):
             torch.manual_seed(len(results))
-            losses = per_session(batch, table, target, 2, share_told)
-            results.append(math.exp(losses[0] + (sessions @ table[first].T).item()))
+            of_first = sampled_cross_entropy(batch, table, target, 2, share_told, weight=only_first)
+            results.append(math.exp(of_first.item() + (sessions @ table[first].T).item()))
     mean, error = torch.tensor(found).mean().item(), torch.tensor(found).std().item() / 1500**0.5
     assert abs(mean - exact) < 4 * error
     assert torch.tensor(uncorrected).mean() > exact + 6 * error
-
-
-def per_session(sessions, table, target, n_sampled, share):
-    """Each session's loss of a batch, read off the gradient of the mean towards a scale on each loss."""
-    original = F.cross_entropy
-    try:
-        sampled_losses.F.cross_entropy = lambda scores, own: original(scores, own, reduction="none")
-        return sampled_cross_entropy(sessions, table, target, n_sampled, share).tolist()
-    finally:
-        sampled_losses.F.cross_entropy = original
 
 
 def test_the_expected_gradient_is_near_the_full_softmaxs_and_nearer_than_without_correction(monkeypatch):

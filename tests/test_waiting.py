@@ -21,9 +21,9 @@ MODELS = {
         for attack in ("pgd", "fgm", "fgsm", "free", "closed_form")
     },
 }
-# The models with a loss of their own over the whole catalogue have no other.
 STEPS = [(name, "full") for name in MODELS] + [
-    (name, loss_type) for name in ("SRGNN", "TMEGNN", "TMEGNNDP") for loss_type in ("sampled", "scalable")
+    *[(name, "sampled") for name in ("SRGNN", "TMEGNN", "TMEGNNDP", "DANSeR")],
+    *[(name, "scalable") for name in ("SRGNN", "TMEGNN", "TMEGNNDP")],
 ]
 
 

@@ -14,6 +14,9 @@ from recbole_tme.models.foundation import InputType, SequentialRecommender
 from recbole_tme.row_optim import RowEmbedding
 from recbole_tme.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
 
+# What the catalogue-wide cross entropy is taken over: all of it, sampled negatives, or buckets of hard ones.
+LOSS_TYPES = ("full", "sampled", "scalable")
+
 
 class Encoded(NamedTuple):
     """What an encoder hands to the scoring head and the auxiliary losses.
@@ -88,6 +91,8 @@ class SessionRecommender(SequentialRecommender):
     n_ranked = 0
     # Items of the random subset of the catalogue that they are ranked in; None for the catalogue itself.
     ranked_subset: int | None = None
+    # Values of the key loss_type that a model's own recommendation_loss knows.
+    loss_types = ("full",)
     # Whether an item's score depends on the products of all others.
     normalised = False
 
@@ -96,10 +101,12 @@ class SessionRecommender(SequentialRecommender):
         self.embedding_size = config["embedding_size"]
         self.loss_precision = loss_precision(config["loss_precision"], config["device"])
         self.loss_type = config["loss_type"]
-        if self.loss_type != "full" and type(self).recommendation_loss is not SessionRecommender.recommendation_loss:
+        own_loss = type(self).recommendation_loss is not SessionRecommender.recommendation_loss
+        known = self.loss_types if own_loss else LOSS_TYPES
+        if self.loss_type not in known:
             raise UserError(
-                f"loss_type: {self.loss_type} does not fit {type(self).__name__}, which has a loss of its own over the "
-                f"whole catalogue; set loss_type: full"
+                f"loss_type: {self.loss_type} does not fit {type(self).__name__}, which has a loss of its own; set "
+                f"loss_type: {' or '.join(known)}"
             )
         self.n_sampled = config["n_sampled"]
         in_batch = config["in_batch_negatives"] and self.loss_type == "sampled"

@@ -17,6 +17,7 @@ from recbole_tme.nn.edge_attention import EdgeTypedAttention
 from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions, shares
 from recbole_tme.nn.repeat_explore import Behaviour, RepeatExplore
 from recbole_tme.nn.unit import KeptUnitRows, unit_rows
+from recbole_tme.sampled_losses import sampled_cross_entropy
 
 
 class DANSeR(SessionRecommender):
@@ -26,6 +27,8 @@ class DANSeR(SessionRecommender):
     the equations are ours where the abstract leaves them open. Its parts can be switched off one by one:
     ``field_attention``, ``across_fields``, ``repeat_explore`` and ``hard_weight: 0``.
     """
+
+    loss_types = ("full", "sampled")
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -119,7 +122,7 @@ class DANSeR(SessionRecommender):
     def recommendation_loss(self, encoded: Encoded, target: Tensor) -> tuple[Tensor, Tensor]:
         """Likelihood of the mixture; where the target is in the session, also the catalogue-wide cross entropy with
         weight ``aux_weight``, without which the item vectors would learn from new targets only."""
-        items, excluded, weight = self.item_vectors(), None, None
+        excluded, weight = None, None
         mixture = 0.0
         if self.behaviour is not None:
             behaviour = self.behave(encoded)
@@ -132,9 +135,16 @@ class DANSeR(SessionRecommender):
             # One pass serves both: new targets compete outside the session, repeated ones with the whole catalogue.
             excluded = encoded.item_seq.masked_fill(is_repeat.unsqueeze(1), 0)
             weight = torch.where(is_repeat, self.aux_weight, 1.0)
-        catalogue, ranked = catalogue_cross_entropy(
-            self.scale * encoded.session, items, target, self.n_ranked, excluded, weight, self.loss_precision
-        )
+        session = self.scale * encoded.session
+        if self.loss_type == "full":
+            catalogue, ranked = catalogue_cross_entropy(
+                session, self.item_vectors(), target, self.n_ranked, excluded, weight, self.loss_precision
+            )
+        else:
+            table, ranked = self.item_embedding.weight, target.new_empty(len(target), 0)
+            catalogue = sampled_cross_entropy(
+                session, table, target, self.n_sampled, self.target_share, excluded, weight, unit=True
+            )
         loss = catalogue + mixture
         if self.hard_weight > 0:
             loss = loss + self.hard_weight * self.hard_negative_loss(encoded, target)
