@@ -31,9 +31,11 @@ def line(run: RunDirectory) -> str:
     with run.history_file.open() as file:
         epochs = [row for row in csv.DictReader(file) if row["phase"] == "select"]
     curve = ", ".join(f"{100 * float(row['valid_mrr@20']):.2f}" for row in epochs)
-    valid = metrics["valid"]
+    valid, loss = metrics["valid"], config["loss_type"]
+    if loss == "sampled":
+        loss += f", {config['n_sampled']:,} items" + (" and the batch's" if config["in_batch_negatives"] else "")
     return (
-        f"| {metrics['dataset']} | {config['loss_type']} | {config['loss_precision']} | {metrics['seed']} "
+        f"| {metrics['dataset']} | {loss} | {config['loss_precision']} | {metrics['seed']} "
         f"| {metrics['protocol']['valid_instances']:,} | {curve} | {100 * valid['hit@20']:.2f} "
         f"| {100 * valid['mrr@20']:.2f} | {min(float(row['train_seconds']) for row in epochs):.0f} |"
     )
