@@ -291,9 +291,38 @@ def test_freed_memory_is_used_again_without_asking_the_kernel():
     assert kept < default / 2
 
 
-def test_freed_memory_is_left_alone_where_the_c_library_has_no_such_setting(monkeypatch):
+RETURNED = """
+import re
+from pathlib import Path
+import numpy as np
+from recbole_tme.compat import return_freed_memory
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+# 40 MB in blocks too small for pages of their own, and in their midst one that stays.
+blocks = [np.ones(10_000) for _ in range(500)]
+stays = blocks[-1]
+full = resident()
+del blocks
+freed = resident()
+return_freed_memory()
+print(full, freed, resident())
+"""
+
+
+def test_freed_memory_is_returned_on_request():
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        pytest.skip("the function is glibc's")
+    done = subprocess.run([sys.executable, "-c", RETURNED], cwd=ROOT, capture_output=True, text=True, check=True)
+    full, freed, returned = map(int, done.stdout.split())
+    assert freed > full - 10_000 and returned < full - 30_000
+
+
+@pytest.mark.parametrize("function", [compat.keep_freed_memory, compat.return_freed_memory])
+def test_freed_memory_is_left_alone_where_the_c_library_has_nothing_for_it(function, monkeypatch):
     monkeypatch.setattr(compat.ctypes, "CDLL", lambda name: object())
-    compat.keep_freed_memory()
+    function()
     monkeypatch.setattr(compat.sys, "platform", "darwin")
     monkeypatch.setattr(compat.ctypes, "CDLL", lambda name: pytest.fail("looked for"))
-    compat.keep_freed_memory()
+    function()

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recbole_tme.compat import return_freed_memory
 from recbole_tme.data.catalogue import assemble
 from recbole_tme.data.inter import read_inter, read_titles
 from recbole_tme.data.sessions import SessionData, Sessions
@@ -64,6 +65,7 @@ def read_dataset(folder: Path, name: str) -> SessionData:
     valid = read_inter(valid_file) if valid_file.exists() else None
     item_file = folder / f"{name}.item"
     titles = read_titles(item_file) if item_file.exists() else {}
+    return_freed_memory()
     return assemble(name, train, test, valid, titles)
 
 
