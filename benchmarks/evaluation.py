@@ -106,7 +106,7 @@ def evaluations(name: str, ours: OurSide, stock: StockSide, n: int) -> dict[tupl
         for batch, _ in own.ranked_batches():
             model.full_sort_predict(batch)
 
-    return dict(zip(((name, part) for part in PARTS), (by_ranks, by_recbole, scores)))
+    return {(name, "ours"): by_ranks, (name, "stock"): by_recbole, (name, "scores"): scores}
 
 
 def report(args: argparse.Namespace, seconds: dict, n: int, n_items: int) -> str:

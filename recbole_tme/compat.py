@@ -178,7 +178,7 @@ def keep_freed_memory() -> None:
     time. The peak does not change, but what a peak took stays with the process. Nothing happens where the C library
     has no such settings.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc = _c_library()
     if hasattr(libc, "mallopt"):
         for setting in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             libc.mallopt(setting, 2**31 - 1)
@@ -190,9 +190,14 @@ def return_freed_memory() -> None:
     The C library keeps what lies between blocks in use. After a text file is read that is most of what its parser took,
     several times what was found in it. Nothing happens where the C library has no such function.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc = _c_library()
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+def _c_library() -> ctypes.CDLL | None:
+    """The C library where it may have glibc's functions, else None."""
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def import_ray() -> ModuleType:
