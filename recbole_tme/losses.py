@@ -22,7 +22,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, sessions, table, target, top, excluded, weight, precision):
+    def forward(ctx, sessions, table, target, top, excluded, weight, precision, with_padding):
         need_sessions, need_table = ctx.needs_input_grad[:2]
         factor, items = sessions.to(precision), table.to(precision)
         weighted = (sessions * weight.unsqueeze(1)).to(precision)
@@ -43,7 +43,8 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
             if excluded is not None:
                 # Not scatter_, which copies all of a bfloat16 tensor.
                 scores[row.unsqueeze(1), excluded[rows]] = -torch.inf
-            scores[:, 0] = -torch.inf
+            if not with_padding:
+                scores[:, 0] = -torch.inf
             if top:
                 # In place and back: a copy of the scores would cost as much as ranking them.
                 score = scores[row, target[rows]]
@@ -67,7 +68,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         return (
             None if grad_sessions is None else grad_sessions * grad_loss,
             None if grad_table is None else grad_table * grad_loss,
-            *[None] * 5,
+            *[None] * 6,
         )
 
 
@@ -132,6 +133,7 @@ def catalogue_cross_entropy(
     excluded: Tensor | None = None,
     weight: Tensor | None = None,
     precision: torch.dtype | None = None,
+    with_padding: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Softmax cross entropy of ``sessions @ table.T`` over the whole catalogue, without keeping the scores.
 
@@ -147,6 +149,7 @@ def catalogue_cross_entropy(
         weight: of each row's loss, ``[B]``; the mean is over all B rows.
         precision: of the three large products' factors, such as ``torch.bfloat16``; sums are kept in the table's own.
             None: the table's own throughout.
+        with_padding: let row 0 take part as if it were an item, which it does in RecBole's own models.
 
     Returns:
         The mean loss (scalar) and ``[B, top]`` item ids by descending score, the target and padding left out. The
@@ -157,7 +160,9 @@ def catalogue_cross_entropy(
         rows = sessions.new_ones(len(sessions), dtype=table.dtype) if weight is None else weight.to(table.dtype)
         rows = rows / len(sessions)
         sessions = sessions.to(table.dtype)
-        return _CatalogueCrossEntropy.apply(sessions, table, target, top, excluded, rows, precision or table.dtype)
+        return _CatalogueCrossEntropy.apply(
+            sessions, table, target, top, excluded, rows, precision or table.dtype, with_padding
+        )
 
 
 def triplet_margin(anchor: Tensor, positive: Tensor, negatives: Tensor, margin: float) -> Tensor:

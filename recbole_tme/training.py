@@ -19,6 +19,7 @@ from recbole_tme.compat import tensorboard_in
 from recbole_tme.errors import UserError
 from recbole_tme.files import writing
 from recbole_tme.models.base import named
+from recbole_tme.models.plain_softmax import fused_loss
 from recbole_tme.randomness import rng_state, set_rng_state
 from recbole_tme.row_optim import clippable
 
@@ -118,7 +119,7 @@ class SessionTrainer(Trainer):
         self.model.train()
         if hasattr(self.model, "begin_epoch"):
             self.model.begin_epoch(epoch_idx)
-        loss_func = loss_func or named_losses(self.model)
+        loss_func = loss_func or named_losses(self.model, self.config)
         parameters = list(self.model.parameters())
         totals: dict[str, Tensor] = {}
         batches = tqdm(
@@ -230,10 +231,13 @@ class SessionTrainer(Trainer):
         set_rng_state([state["rng"], *state.get("rng_of_other_processes", [])][distributed.rank()])
 
 
-def named_losses(model) -> Callable:
+def named_losses(model, settings) -> Callable:
     """The model's losses by name; those of a RecBole model are named by :func:`~recbole_tme.models.base.named`."""
     if hasattr(model, "losses"):
         return model.losses
+    fused = fused_loss(type(model), settings)
+    if fused is not None:
+        return lambda interaction: named(fused(model, interaction))
     return lambda interaction: named(model.calculate_loss(interaction))
 
 

@@ -45,6 +45,15 @@ def test_catalogue_cross_entropy_with_excluded_items_and_row_weights():
     torch.testing.assert_close(ours, theirs)
 
 
+def test_catalogue_cross_entropy_with_padding_as_an_item():
+    sessions, table, target = problem()
+    loss, _ = catalogue_cross_entropy(sessions, table, target, with_padding=True)
+    expected = F.cross_entropy(sessions @ table.T, target)
+    torch.testing.assert_close(loss, expected)
+    ours, theirs = (torch.autograd.grad(value, (sessions, table)) for value in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_catalogue_cross_entropy_passes_gradcheck():
     sessions, table, target = problem()
     assert torch.autograd.gradcheck(lambda s, t: catalogue_cross_entropy(s, t, target)[0], (sessions, table))

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from recbole_tme import recbole_models, registry
+from recbole_tme import registry
 from recbole_tme.adversarial import add_gradients, fgm, fgsm, free, output_attack, pgd, with_gradient
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender, named
 from recbole_tme.models.foundation import SequentialRecommender
+from recbole_tme.models.plain_softmax import fused_loss, has_plain_softmax, session_vectors
 from recbole_tme.randomness import replaying, rng_state
-
-# RecBole's models whose loss is nothing but cross entropy of `forward` times the item table, padding included.
-PLAIN_SOFTMAX = ("GRU4Rec", "NARM", "SASRec", "SRGNN", "STAMP")
 
 
 class ATSRec(SequentialRecommender):
@@ -72,6 +70,7 @@ class ATSRec(SequentialRecommender):
         self.adv_norm = config["adv_norm"]
         self.adv_steps = config["adv_steps"]
         self.adv_step_size = config["adv_step_size"]
+        self._fused_loss = fused_loss(self.backbone_class, config)
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
@@ -102,9 +101,7 @@ class ATSRec(SequentialRecommender):
                 getattr(backbone, part) is getattr(SessionRecommender, part)
                 for part in ("losses", "recommendation_loss", "score_catalogue", "query_vectors", "item_vectors")
             )
-        return (
-            recbole_models.is_builtin(backbone) and backbone.__name__ in PLAIN_SOFTMAX and settings["loss_type"] == "CE"
-        )
+        return has_plain_softmax(backbone, settings)
 
     def losses(self, interaction) -> dict[str, Tensor]:
         """The backbone's training losses by name and ``adversarial``, scalars; their sum is minimised.
@@ -161,6 +158,8 @@ class ATSRec(SequentialRecommender):
         backbone = super()
         if hasattr(backbone, "losses"):
             return backbone.losses(interaction)
+        if self._fused_loss is not None:
+            return named(self._fused_loss(self, interaction))
         return named(backbone.calculate_loss(interaction))
 
     def loss_with_table(self, table: Tensor, interaction) -> Tensor:
@@ -176,7 +175,7 @@ class ATSRec(SequentialRecommender):
             session, scores = encoded.session, self.score_catalogue(encoded)
             scores[:, 0] = -torch.inf
         else:
-            session = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+            session = session_vectors(self, interaction)
             scores = session @ self.item_embedding.weight.T
         others = scores.scatter(1, target, -torch.inf)
         drop = self.adv_epsilon * torch.linalg.vector_norm(session, dim=1)
