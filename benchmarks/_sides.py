@@ -61,17 +61,17 @@ class OurSide:
     def __init__(self, data: SessionData, folder: Path, batch_size: int):
         self.data, self.folder, self.batch_size = data, folder, batch_size
 
-    def trainer(self, model: str, **settings):
-        """A trainer with a fresh model; returns it with ``(train, valid, test)`` loaders."""
+    def trainer(self, model: str, size: dict[str, int] | None = None, **settings):
+        """A trainer with a fresh model, whose ``size`` is by its own names, ours by default; returns it with ``(train,
+        valid, test)`` loaders."""
         fixed = {
             "device": "cpu",
-            "embedding_size": SIZE,
             "train_batch_size": self.batch_size,
             "eval_batch_size": self.batch_size,
             "show_progress": False,
             "run_dir": str(self.folder),
         }
-        config = load_config(model, self.data.name, config_dict=fixed | settings)
+        config = load_config(model, self.data.name, config_dict=fixed | (size or {"embedding_size": SIZE}) | settings)
         directory = RunDirectory.create(
             self.folder, self.data.name, config.registered_name, config["seed"], config.hash()
         )

@@ -36,7 +36,7 @@ def main() -> None:
         trainers = {}
         for name in PLAIN_SOFTMAX:
             for way in WAYS:
-                trainers[name, way] = side.trainer(f"recbole:{name}", builtin_loss=way, **SIZES[name])
+                trainers[name, way] = side.trainer(f"recbole:{name}", SIZES[name], builtin_loss=way)
         loader = next(iter(trainers.values()))[1][0]
         rows = typical_rows(loader, args.steps, args.batch_size)
         seconds = take_turns(our_jobs(trainers, rows), args.rounds)

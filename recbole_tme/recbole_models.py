@@ -35,6 +35,10 @@ REFUSED = {
     "TransRec": _USERS,
 }
 
+# Those whose scores, loss and gradients do not depend on how far a session is padded. STAMP's memory, for one, is a sum
+# over padding too, whose vector is trained like an item's.
+VARIABLE_LENGTH = ("GCSAN", "GRU4Rec", "NARM", "SASRec", "SRGNN")
+
 # "Title." in VENUE 2019, as RecBole's modules cite their papers.
 _PAPER = re.compile(r'"([^"]+?)\.?"[.,]?\s+in\s+([^.]*?\d{4})', re.IGNORECASE)
 
@@ -42,6 +46,11 @@ _PAPER = re.compile(r'"([^"]+?)\.?"[.,]?\s+in\s+([^.]*?\d{4})', re.IGNORECASE)
 def is_builtin(model_class: type) -> bool:
     """Whether a model class is RecBole's own."""
     return model_class.__module__.startswith("recbole.")
+
+
+def takes_any_width(model_class: type) -> bool:
+    """Whether a class is one of :data:`VARIABLE_LENGTH`, the models that can be given narrow batches."""
+    return is_builtin(model_class) and model_class.__name__ in VARIABLE_LENGTH
 
 
 @functools.lru_cache(maxsize=1)

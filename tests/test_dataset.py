@@ -18,6 +18,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from stock_recbole import SPLITS, loop_instances, make_config, make_data, make_sessions, stock_data, write_presplit
 
+from recbole_tme import registry
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.prefixes import resolve_padding
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData
@@ -67,7 +68,7 @@ def both(tmp_path, monkeypatch):
     """The same sessions as RecBole's data set and as ours, unbuilt, with the configuration and the sessions."""
     data = make_data()
     write_presplit(data, tmp_path)
-    config = make_config(monkeypatch, tmp_path, shuffle=False)
+    config = make_config(monkeypatch, tmp_path, shuffle=False, padding="max")
     stock, loaders = stock_data(config)
     return SimpleNamespace(config=config, data=data, stock=stock, loaders=loaders, ours=SessionDataset(config, data))
 
@@ -336,6 +337,8 @@ def test_padding_width_is_decided_by_key_model_class_or_attribute():
     assert resolve_padding(PlainConfig()) == "max"
     assert resolve_padding(config("auto", ours)) == resolve_padding(config(None, ours)) == "batch"
     assert resolve_padding(config("auto", object)) == "max"
+    for name, width in {"SASRec": "batch", "ATSRec+SASRec": "batch", "STAMP": "max", "ATSRec+STAMP": "max"}.items():
+        assert resolve_padding(config("auto", registry.resolve(name))) == width
     assert resolve_padding(config("max", ours)) == "max" and resolve_padding(config("batch", object)) == "batch"
 
     dataset = SessionDataset(config("max"), as_data(make_sessions([[1, 2, 3]], "s")))

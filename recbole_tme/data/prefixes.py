@@ -13,6 +13,8 @@ from torch import Tensor
 
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.errors import UserError
+from recbole_tme.recbole_models import takes_any_width
+from recbole_tme.registry import innermost
 
 PADDINGS = ("auto", "batch", "max")
 
@@ -213,8 +215,9 @@ def prefix_table(config, data: SessionData) -> tuple[PrefixTable, np.ndarray, li
 def resolve_padding(config) -> str:
     """The width mode that key ``padding`` asks for: "batch" or "max".
 
-    "auto" is "batch" for a model class that says ``variable_length = True``, else "max": several of RecBole's models
-    (Caser, NextItNet, BERT4Rec, CORE) need every batch to be ``MAX_ITEM_LIST_LENGTH`` wide.
+    "auto" is "batch" for a model class that says ``variable_length = True`` and for those of RecBole's that are known
+    to take any width, or have such a backbone; else "max": several of RecBole's models (Caser, NextItNet, BERT4Rec)
+    need every batch to be ``MAX_ITEM_LIST_LENGTH`` wide.
 
     Raises:
         UserError: the key has another value.
@@ -224,7 +227,11 @@ def resolve_padding(config) -> str:
         raise UserError(f"padding: {wanted!r} is not one of {', '.join(PADDINGS)}")
     if wanted != "auto":
         return wanted
-    return "batch" if getattr(getattr(config, "model_class", None), "variable_length", False) else "max"
+    model_class = getattr(config, "model_class", None)
+    if model_class is None:
+        return "max"
+    narrow = getattr(model_class, "variable_length", False) or takes_any_width(innermost(model_class))
+    return "batch" if narrow else "max"
 
 
 def _instances(data_name: str, split: str, sessions: Sessions, max_length: int) -> list[np.ndarray]:
