@@ -249,7 +249,7 @@ def test_holm_on_the_textbook_example():
 
 def test_names_tell_runs_of_one_model_apart_and_no_more():
     settings = [{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": None}, {"a": 5}, {"a": 1.0, "b": 2}]
-    assert distinct_names(["M", "M", "N", "M"], settings) == ["M a=1 b=2 c=", "M a=1 b=3 c=None", "N", "M a=1.0 b=2 c="]
+    assert distinct_names(["M", "M", "N", "M"], settings) == ["M", "M b=3 c=None", "N", "M a=1.0"]
 
 
 def test_slices_are_compared_by_selecting_instances():

@@ -55,14 +55,19 @@ def distinct_names(models: Sequence[str], settings: Sequence[Mapping]) -> list[s
 
     Returns:
         The model's name, followed by the values of the settings in which the runs of this model differ, such as
-        ``"TMEGNN triplet_weight=0.0"``.
+        ``"TMEGNN triplet_weight=0.0"``. A value that more than half of them have is left out.
     """
     names = []
     for model, own in zip(models, settings):
-        others = [other for name, other in zip(models, settings) if name == model]
-        # Compared as they are printed, so that settings that differ never have one name.
-        keys = {key for other in others for key in {*own, *other} if str(own.get(key, "")) != str(other.get(key, ""))}
-        names.append(" ".join([model, *(f"{key}={own.get(key, '')}" for key in sorted(keys))]))
+        runs = [other for name, other in zip(models, settings) if name == model]
+        said = [model]
+        for key in sorted(set().union(*runs)):
+            # Compared as they are printed, so that settings that differ never have one name.
+            value = str(own.get(key, ""))
+            n_same = sum(str(other.get(key, "")) == value for other in runs)
+            if 2 * n_same <= len(runs):
+                said.append(f"{key}={value}")
+        names.append(" ".join(said))
     return names
 
 

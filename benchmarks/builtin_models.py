@@ -1,6 +1,6 @@
-"""A training step of RecBole's models with a plain softmax, by their own loss and by the fused form of it.
+"""A training step of RecBole's models with a plain softmax: padded as RecBole pads or not, by their own loss or fused.
 
-    python benchmarks/builtin_loss.py --data dataset_atomic/tmall --name tmall
+    python benchmarks/builtin_models.py --data dataset_atomic/tmall --name tmall
 
 One process, one thread; all of them train in our trainer on the same batches, which are as wide in the mean as all of
 an epoch's.
@@ -18,7 +18,12 @@ from step import our_jobs, typical_rows
 
 from recbole_tme.models.plain_softmax import PLAIN_SOFTMAX
 
-WAYS = ("own", "fp32", "bf16")
+WAYS = {
+    "padded to 50, own loss": {"padding": "max", "builtin_loss": "own"},
+    "own loss": {"builtin_loss": "own"},
+    "fused fp32": {"builtin_loss": "fp32"},
+    "fused bf16": {"builtin_loss": "bf16"},
+}
 SIZES = PEERS | {
     "GRU4Rec": {"embedding_size": SIZE, "hidden_size": SIZE},
     "LightSANs": {"hidden_size": SIZE},
@@ -35,8 +40,8 @@ def main() -> None:
         side = OurSide(data, Path(folder), args.batch_size)
         trainers = {}
         for name in PLAIN_SOFTMAX:
-            for way in WAYS:
-                trainers[name, way] = side.trainer(f"recbole:{name}", SIZES[name], builtin_loss=way)
+            for way, settings in WAYS.items():
+                trainers[name, way] = side.trainer(f"recbole:{name}", SIZES[name], **settings)
         loader = next(iter(trainers.values()))[1][0]
         rows = typical_rows(loader, args.steps, args.batch_size)
         seconds = take_turns(our_jobs(trainers, rows), args.rounds)
@@ -49,12 +54,14 @@ def report(args: argparse.Namespace, seconds: dict[str, float]) -> str:
         f"A training step on {args.name}: batch {args.batch_size}, {SIZE} numbers per item; CPU seconds at one thread, "
         f"medians of {args.rounds} turns of {args.steps} steps each.",
         "",
-        "| model | its own loss | fused fp32 | ratio | fused bf16 | ratio |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| model | " + " | ".join(WAYS) + " | last of first |",
+        "|---" + "|---:" * (len(WAYS) + 1) + "|",
     ]
     for name in PLAIN_SOFTMAX:
-        own, fp32, bf16 = (seconds[f"{name} {way}"] for way in WAYS)
-        lines.append(f"| {name} | {own:.3g} | {fp32:.3g} | 1/{own / fp32:.2f} | {bf16:.3g} | 1/{own / bf16:.2f} |")
+        steps = [seconds[f"{name} {way}"] for way in WAYS]
+        lines.append(
+            f"| {name} | " + " | ".join(f"{step:.3g}" for step in steps) + f" | 1/{steps[0] / steps[-1]:.2f} |"
+        )
     return "\n".join([*lines, "", machine()])
 
 
