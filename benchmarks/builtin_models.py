@@ -16,7 +16,7 @@ from _sides import PEERS, SIZE, OurSide, common_arguments, start, take_turns
 from load import machine
 from step import our_jobs, typical_rows
 
-from recbole_tme.models.plain_softmax import PLAIN_SOFTMAX
+from recbole_tme.recbole_models import PLAIN_SOFTMAX
 
 WAYS = {
     "padded to 50, own loss": {"padding": "max", "builtin_loss": "own"},

@@ -248,7 +248,8 @@ def declared_keys(model_class: type) -> dict[str, Key]:
 
 
 def model_keys(model_class: type) -> dict[str, Key]:
-    """The keys of a model's own property file, or ``defaults`` for a third party's, over those it inherits."""
+    """The keys of a model's own property file, or ``defaults`` for a third party's, over those it inherits; for some of
+    RecBole's models also ours."""
     keys: dict[str, Key] = {}
     for cls in registry.lineage(model_class):
         for name, value in vars(cls).get("defaults", {}).items():
@@ -256,6 +257,8 @@ def model_keys(model_class: type) -> dict[str, Key]:
         path = registry.property_file(cls)
         if path is not None:
             keys |= property_keys(path, strict=cls.__module__.startswith("recbole_tme."))
+        if recbole_models.has_plain_softmax(cls):
+            keys |= property_keys(properties_root() / "model" / "PlainSoftmax.yaml")
     return keys
 
 

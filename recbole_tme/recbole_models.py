@@ -39,6 +39,9 @@ REFUSED = {
 # over padding too, whose vector is trained like an item's.
 VARIABLE_LENGTH = ("GCSAN", "GRU4Rec", "NARM", "SASRec", "SRGNN")
 
+# Those whose loss is nothing but cross entropy of `forward` times the item table, padding included.
+PLAIN_SOFTMAX = ("GRU4Rec", "LightSANs", "NARM", "SASRec", "SRGNN", "STAMP")
+
 # "Title." in VENUE 2019, as RecBole's modules cite their papers.
 _PAPER = re.compile(r'"([^"]+?)\.?"[.,]?\s+in\s+([^.]*?\d{4})', re.IGNORECASE)
 
@@ -51,6 +54,11 @@ def is_builtin(model_class: type) -> bool:
 def takes_any_width(model_class: type) -> bool:
     """Whether a class is one of :data:`VARIABLE_LENGTH`, the models that can be given narrow batches."""
     return is_builtin(model_class) and model_class.__name__ in VARIABLE_LENGTH
+
+
+def has_plain_softmax(model_class: type) -> bool:
+    """Whether a class is one of :data:`PLAIN_SOFTMAX`, with that loss where ``loss_type`` is CE."""
+    return is_builtin(model_class) and model_class.__name__ in PLAIN_SOFTMAX
 
 
 @functools.lru_cache(maxsize=1)

@@ -37,7 +37,7 @@ def resolve(settings: dict[str, Any], given: Mapping[str, Any], model_class: typ
         UserError: settings that contradict one another or the machine.
     """
     _resolve_metrics(settings)
-    _check_learner(settings)
+    _check_loss(settings)
     settings["train_neg_sample_args"] = _negatives(settings, given, model_class)
     if hasattr(model_class, "check_settings"):
         model_class.check_settings(settings)
@@ -110,8 +110,13 @@ def _resolve_metrics(settings: dict[str, Any]) -> None:
     settings["valid_metric"] = f"{name}@{k.strip()}"
 
 
-def _check_learner(settings: Mapping[str, Any]) -> None:
+def _check_loss(settings: Mapping[str, Any]) -> None:
     loss, learner = settings.get("loss_type"), settings["learner"]
+    if loss == "BPR" and settings.get("builtin_loss", "own") != "own":
+        raise UserError(
+            f"builtin_loss: {settings['builtin_loss']} is for softmax over the catalogue, which loss_type: BPR is not; "
+            f"leave one of them out"
+        )
     if loss in ROW_LOSSES and learner != "adam":
         raise UserError(
             f"learner: {learner} cannot update single rows of the item table, which loss_type: {loss} is for; "

@@ -235,7 +235,7 @@ def named_losses(model, settings) -> Callable:
     """The model's losses by name; those of a RecBole model are named by :func:`~recbole_tme.models.base.named`."""
     if hasattr(model, "losses"):
         return model.losses
-    fused = fused_loss(type(model), settings)
+    fused = fused_loss(settings)
     if fused is not None:
         return lambda interaction: named(fused(model, interaction))
     return lambda interaction: named(model.calculate_loss(interaction))

@@ -5,15 +5,16 @@ import csv
 import pytest
 import torch
 
-from recbole_tme import registry
 from recbole_tme.cli import main
 from recbole_tme.config import load_config
+from recbole_tme.errors import UserError
 from recbole_tme.experiment.run import run
-from recbole_tme.models.plain_softmax import PLAIN_SOFTMAX, fused_loss
+from recbole_tme.models.plain_softmax import fused_loss
+from recbole_tme.recbole_models import PLAIN_SOFTMAX
 from recbole_tme.testing import Workbench
 from recbole_tme.training import named_losses
 
-CE = {"loss_type": "CE", "device": torch.device("cpu")}
+CPU = {"device": torch.device("cpu")}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_the_fused_loss_is_the_models_own_in_value_and_every_gradient(name):
     bench = Workbench(f"recbole:{name}")
     model, batch = bench.build().train(), bench.batch()
     own, fused = (
-        loss_and_gradients(model, named_losses(model, CE | {"builtin_loss": by}), batch) for by in ("own", "fp32")
+        loss_and_gradients(model, named_losses(model, CPU | {"builtin_loss": by}), batch) for by in ("own", "fp32")
     )
     assert_same(fused, own)
     assert own[1]["item_embedding.weight"][0].any(), "RecBole's softmax counts padding"
@@ -62,26 +63,25 @@ def test_adversarial_training_has_the_same_loss_by_either(attack):
 def test_the_precision_is_the_one_asked_for():
     bench = Workbench("SASRec")
     model, batch = bench.build().eval(), bench.batch()
-    by_precision = [named_losses(model, CE | {"builtin_loss": name}) for name in ("fp32", "bf16")]
+    by_precision = [named_losses(model, CPU | {"builtin_loss": name}) for name in ("fp32", "bf16")]
     exact, rounded = (losses(batch)["recommendation"] for losses in by_precision)
     torch.testing.assert_close(rounded, exact, rtol=1e-2, atol=0)
     assert not torch.equal(rounded, exact)
 
 
-@pytest.mark.parametrize(
-    ("model", "settings"),
-    [
-        ("SASRec", {"builtin_loss": "own"}),
-        ("SASRec", {"builtin_loss": None}),
-        ("SASRec", {"loss_type": "BPR"}),
-        ("GCSAN", {}),
-        ("CORE", {}),
-        ("TMEGNN", {"loss_type": "full"}),
-    ],
-    ids=str,
-)
-def test_other_models_and_losses_keep_their_own_code(model, settings):
-    assert fused_loss(registry.resolve(model), CE | {"builtin_loss": "auto"} | settings) is None
+def test_their_own_code_is_the_default():
+    assert fused_loss(Workbench("SASRec").config) is None
+
+
+@pytest.mark.parametrize("model", ["GCSAN", "CORE", "TMEGNN", "ATSRec+TMEGNN"])
+def test_other_models_do_not_have_the_key(model):
+    with pytest.raises(UserError, match="unknown key 'builtin_loss'"):
+        load_config(model, "toy", config_dict={"builtin_loss": "fp32"})
+
+
+def test_a_pairwise_loss_cannot_be_fused():
+    with pytest.raises(UserError, match=r"builtin_loss: auto .* loss_type: BPR"):
+        load_config("SASRec", "toy", config_dict={"builtin_loss": "auto", "loss_type": "BPR"})
 
 
 def test_a_run_with_the_fused_loss_learns_what_the_models_own_learns():

@@ -15,8 +15,9 @@ from recbole_tme.adversarial import add_gradients, fgm, fgsm, free, output_attac
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender, named
 from recbole_tme.models.foundation import SequentialRecommender
-from recbole_tme.models.plain_softmax import fused_loss, has_plain_softmax, session_vectors
+from recbole_tme.models.plain_softmax import fused_loss, session_vectors
 from recbole_tme.randomness import replaying, rng_state
+from recbole_tme.recbole_models import has_plain_softmax
 
 
 class ATSRec(SequentialRecommender):
@@ -70,7 +71,7 @@ class ATSRec(SequentialRecommender):
         self.adv_norm = config["adv_norm"]
         self.adv_steps = config["adv_steps"]
         self.adv_step_size = config["adv_step_size"]
-        self._fused_loss = fused_loss(self.backbone_class, config)
+        self._fused_loss = fused_loss(config) if has_plain_softmax(self.backbone_class) else None
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
@@ -101,7 +102,7 @@ class ATSRec(SequentialRecommender):
                 getattr(backbone, part) is getattr(SessionRecommender, part)
                 for part in ("losses", "recommendation_loss", "score_catalogue", "query_vectors", "item_vectors")
             )
-        return has_plain_softmax(backbone, settings)
+        return has_plain_softmax(backbone) and settings["loss_type"] == "CE"
 
     def losses(self, interaction) -> dict[str, Tensor]:
         """The backbone's training losses by name and ``adversarial``, scalars; their sum is minimised.
