@@ -30,7 +30,8 @@ from recbole_tme.errors import UserError
 from recbole_tme.files import write_atomically, writing
 from recbole_tme.models.base import SessionRecommender
 from recbole_tme.models.training_free.base import TrainingFree
-from recbole_tme.registry import load_plugin
+from recbole_tme.recbole_models import is_builtin
+from recbole_tme.registry import innermost, load_plugin
 from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.saved import SavedModel, build_model
 
@@ -103,7 +104,9 @@ def export(saved: SavedModel, out: Path, form: str) -> float:
             f"model {saved.name} cannot be exported: it counts clicks and is no network; recbole-tme bundle packs it"
         )
     most = saved.settings["MAX_ITEM_LIST_LENGTH"]
-    width = most if saved.settings["padding"] == "max" else None
+    # Some of RecBole's models take any width in a run, but a GRU's trace does not.
+    one_width = saved.settings["padding"] == "max" or is_builtin(innermost(type(model)))
+    width = most if one_width else None
     program = _traced(saved, width)
     metadata = json.dumps({"model": saved.name, "max_length": most, "items": saved.items.ids}, ensure_ascii=False)
     write, read = (_torch_file, _read_torch) if form == "torch" else (_onnx_file, _read_onnx)
