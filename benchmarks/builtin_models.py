@@ -12,9 +12,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from _sides import PEERS, SIZE, OurSide, common_arguments, start, take_turns
+from _sides import PEERS, SIZE, OurSide, start, take_turns
 from load import machine
-from step import our_jobs, typical_rows
+from step import arguments, our_jobs, typical_rows
 
 from recbole_tme.recbole_models import PLAIN_SOFTMAX
 
@@ -32,9 +32,7 @@ SIZES = PEERS | {
 
 
 def main() -> None:
-    parser = common_arguments(__doc__, rounds=3)
-    parser.add_argument("--steps", type=int, default=3, help="steps per turn")
-    args = parser.parse_args()
+    args = arguments(__doc__)
     data = start(args)
     with tempfile.TemporaryDirectory() as folder:
         side = OurSide(data, Path(folder), args.batch_size)

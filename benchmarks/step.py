@@ -45,9 +45,7 @@ class Batches:
 
 
 def main() -> None:
-    parser = common_arguments(__doc__, rounds=3)
-    parser.add_argument("--steps", type=int, default=3, help="steps per turn")
-    args = parser.parse_args()
+    args = arguments(__doc__)
     data = start(args)
     with tempfile.TemporaryDirectory() as folder:
         ours = OurSide(data, Path(folder) / "ours", args.batch_size)
@@ -60,6 +58,13 @@ def main() -> None:
         seconds = take_turns(jobs, args.rounds)
     seconds = {name: value / args.steps for name, value in seconds.items()}
     print(report(args, seconds, Batches(stock.loaders[0], rows), len(loader), loader))
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """The command line of a benchmark that times steps."""
+    parser = common_arguments(description, rounds=3)
+    parser.add_argument("--steps", type=int, default=3, help="steps per turn")
+    return parser.parse_args()
 
 
 def typical_rows(loader, n: int, size: int) -> list[Tensor]:
