@@ -11,8 +11,8 @@ NO_EDGE, SELF, OUT, IN, BOTH = range(5)
 N_RELATIONS = 4
 
 
-class SessionGraph(NamedTuple):
-    """Graphs of a batch of sessions. Shapes use B sessions padded to L clicks.
+class SessionNodes(NamedTuple):
+    """The distinct items of a batch of sessions. Shapes use B sessions padded to L clicks.
 
     A node stands at the position of its item's first click, so node tensors are as wide as the click tensor and
     positions of later clicks on the same item are empty.
@@ -20,6 +20,18 @@ class SessionGraph(NamedTuple):
     Attributes:
         nodes: item id per node, ``[B, L]`` long, 0 where there is no node.
         alias: node of each click, ``[B, L]`` long, 0 at padding.
+    """
+
+    nodes: Tensor
+    alias: Tensor
+
+
+class SessionGraph(NamedTuple):
+    """Graphs of a batch of sessions: their nodes, as in :class:`SessionNodes`, and how each two of them are related.
+
+    Attributes:
+        nodes: ``[B, L]`` long.
+        alias: ``[B, L]`` long.
         relation: relation code of the ordered pair (row, column), ``[B, L, L]`` long: ``NO_EDGE``, ``SELF``, ``OUT``
             (row is followed by column), ``IN`` (row follows column) or ``BOTH``.
     """
@@ -27,6 +39,19 @@ class SessionGraph(NamedTuple):
     nodes: Tensor
     alias: Tensor
     relation: Tensor
+
+
+def session_nodes(item_seq: Tensor) -> SessionNodes:
+    """Find the distinct items of right-padded sessions.
+
+    Args:
+        item_seq: item ids in click order, ``[B, L]`` long, 0 is padding.
+    """
+    same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
+    # argmax returns the first True, and works on integers only.
+    alias = same.byte().argmax(dim=2) * (item_seq > 0)
+    position = torch.arange(item_seq.shape[1], device=item_seq.device)
+    return SessionNodes(nodes=item_seq * (alias == position), alias=alias)
 
 
 def session_graph(item_seq: Tensor) -> SessionGraph:
@@ -38,18 +63,13 @@ def session_graph(item_seq: Tensor) -> SessionGraph:
     Source: the relation codes are those of GCE-GNN's session graph (Wang et al., SIGIR 2020, section 4.1), which
     TME-GNN shares. Two clicks in a row on one item make no edge but the self loop every node has.
     """
-    clicked = item_seq > 0
-    same = (item_seq.unsqueeze(2) == item_seq.unsqueeze(1)) & clicked.unsqueeze(1)
-    # argmax returns the first True, and works on integers only.
-    alias = same.byte().argmax(dim=2) * clicked
-    position = torch.arange(item_seq.shape[1], device=item_seq.device)
-    is_node = (alias == position) & clicked
-    followed_by = transition_matrix(alias, clicked)
+    nodes, alias = session_nodes(item_seq)
+    followed_by = transition_matrix(alias, item_seq > 0)
     preceded_by = followed_by.transpose(1, 2)
     relation = OUT * followed_by.long() + IN * preceded_by.long()
     relation = torch.where(followed_by & preceded_by, BOTH, relation)
-    relation = torch.where(torch.diag_embed(is_node), SELF, relation)
-    return SessionGraph(nodes=item_seq * is_node, alias=alias, relation=relation)
+    relation = torch.where(torch.diag_embed(nodes > 0), SELF, relation)
+    return SessionGraph(nodes, alias, relation)
 
 
 def transition_matrix(alias: Tensor, clicked: Tensor) -> Tensor:
@@ -100,7 +120,14 @@ class Cells:
     def pack(self, padded: Tensor) -> Tensor:
         """The occupied rows, ``[B, L, d]`` -> ``[n, d]``."""
         rows = padded.flatten(0, 1)
-        return rows if self.index is None else rows[self.index]
+        return rows if self.index is None else rows.index_select(0, self.index)
+
+    def repeat(self, sessions: Tensor) -> Tensor:
+        """Each session's row for every one of its cells, ``[B, d]`` -> ``[n, d]``."""
+        length = self.occupied.shape[1]
+        if self.index is None:
+            return sessions.repeat_interleave(length, dim=0)
+        return sessions.index_select(0, self.index // length)
 
     def spread(self, rows: Tensor) -> Tensor:
         """Back to the padded form, zero elsewhere, ``[n, d]`` -> ``[B, L, d]``."""

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_tme.graphs import BOTH, IN, NO_EDGE, OUT, SELF, Cells, nodes_to_clicks, session_graph
+from recbole_tme.graphs import BOTH, IN, NO_EDGE, OUT, SELF, Cells, nodes_to_clicks, session_graph, session_nodes
 
 sessions = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=9), min_size=1, max_size=5)
 
@@ -39,9 +39,10 @@ def test_relations_follow_the_definition(rows):
 @given(sessions)
 def test_each_click_finds_its_own_item(rows):
     item_seq = pad(rows)
-    graph = session_graph(item_seq)
-    clicks = nodes_to_clicks(graph.nodes.unsqueeze(-1).float(), graph.alias).squeeze(-1).long()
+    nodes, alias = session_nodes(item_seq)
+    clicks = nodes_to_clicks(nodes.unsqueeze(-1).float(), alias).squeeze(-1).long()
     assert torch.equal(clicks * (item_seq > 0), item_seq)
+    assert not alias[item_seq == 0].any()
 
 
 @given(sessions, st.integers(1, 4))
@@ -60,5 +61,7 @@ def test_cells_leave_out_what_is_empty_and_put_the_rest_back():
     # What it is on a GPU, where nothing is left out.
     on_gpu.index = None
     assert torch.equal(cells.pack(states), states[occupied]) and len(on_gpu.pack(states)) == 15
+    sessions = torch.randn(3, 4)
     for each in (cells, on_gpu):
         assert torch.equal(each.spread(each.pack(states)), states * occupied.unsqueeze(2))
+        assert torch.equal(each.spread(each.repeat(sessions)), sessions.unsqueeze(1) * occupied.unsqueeze(2))

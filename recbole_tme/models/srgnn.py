@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from recbole_tme.graphs import nodes_to_clicks, session_graph, transition_matrix
+from recbole_tme.graphs import Cells, session_nodes, transition_matrix
 from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
 from recbole_tme.nn.gated_graph import GatedGraphLayer
 from recbole_tme.nn.readout import LastClickReadout, shares
@@ -35,8 +35,8 @@ class SRGNN(SessionRecommender):
 
     def _read(self, item_seq: Tensor, item_seq_len: Tensor) -> tuple[Tensor, Tensor]:
         """Session vectors, ``[B, d]``, and the weights of their clicks, ``[B, L]``."""
-        graph = session_graph(item_seq)
-        clicked = item_seq > 0
-        transitions = transition_matrix(graph.alias, clicked)
-        states = self.propagation(self.item_embedding(graph.nodes), transitions, graph.nodes > 0)
-        return self.readout.read(nodes_to_clicks(states, graph.alias), item_seq_len, clicked)
+        nodes, alias = session_nodes(item_seq)
+        clicked, cells = item_seq > 0, Cells(nodes > 0)
+        rows = self.item_embedding(cells.pack(nodes))
+        rows = self.propagation(rows, transition_matrix(alias, clicked), cells)
+        return self.readout(rows, cells, alias, item_seq_len, clicked)

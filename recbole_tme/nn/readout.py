@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from recbole_tme.graphs import Cells
+
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
     """Mean over the clicks of each session.
@@ -61,7 +63,8 @@ class LastClickReadout(nn.Module):
         size: embedding size d.
 
     Shapes:
-        clicks ``[B, L, d]``, lengths ``[B]``, mask ``[B, L]`` -> session vector ``[B, d]``.
+        nodes ``[n, d]``, the occupied cells' rows; the node of each click ``[B, L]``, lengths ``[B]``, clicked
+        ``[B, L]`` -> session vectors ``[B, d]`` and the weights :math:`\alpha` ``[B, L]``, 0 at padding.
     """
 
     def __init__(self, size: int):
@@ -71,15 +74,17 @@ class LastClickReadout(nn.Module):
         self.weight = nn.Linear(size, 1, bias=False)
         self.merge = nn.Linear(2 * size, size)
 
-    def forward(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
-        return self.read(clicks, lengths, mask)[0]
-
-    def read(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        r"""The session vectors and the weights :math:`\alpha` they were made with, ``[B, L]``, 0 at padding."""
-        last = last_click(clicks, lengths)
-        gate = torch.sigmoid(self.from_last(last).unsqueeze(1) + self.from_click(clicks))
-        alpha = self.weight(gate) * mask.unsqueeze(-1)
-        return self.merge(torch.cat([(alpha * clicks).sum(1), last], dim=1)), alpha.squeeze(-1)
+    def forward(
+        self, nodes: Tensor, cells: Cells, alias: Tensor, lengths: Tensor, clicked: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        states = cells.spread(nodes)
+        last = states[torch.arange(alias.shape[0], device=alias.device), last_click(alias, lengths)]
+        gate = torch.sigmoid(cells.repeat(self.from_last(last)) + self.from_click(nodes))
+        # Clicks of one item have one alpha, so that it is computed once per node and counts once per click.
+        alpha = cells.spread(self.weight(gate)).squeeze(2).gather(1, alias) * clicked
+        of_node = torch.zeros_like(alpha).scatter_add(1, alias, alpha)
+        summed = (of_node.unsqueeze(1) @ states).squeeze(1)
+        return self.merge(torch.cat([summed, last], dim=1)), alpha
 
 
 class ReversedPositionReadout(nn.Module):
