@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_tme.products import padded_rows
+
 # Columns per block when the best of a row are looked for.
 BLOCK = 16
 # Rows of scores that exist at one time: some 20 MB of a catalogue of 40,000 items, in either precision.
@@ -38,7 +40,10 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         chunk = CHUNK_ROWS.get(precision, CHUNK_ROWS[torch.float32])
         for start in range(0, len(sessions), chunk):
             rows = slice(start, start + chunk)
-            scores = factor[rows] @ items.T
+            # The columns that fill up a row are items of probability 0.
+            padded = padded_rows(len(factor[rows]), len(items), items)
+            padded[:, len(items) :] = -torch.inf
+            scores = torch.mm(factor[rows], items.T, out=padded[:, : len(items)])
             row = torch.arange(len(scores), device=scores.device)
             if excluded is not None:
                 # Not scatter_, which copies all of a bfloat16 tensor.
@@ -51,7 +56,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
                 scores[row, target[rows]] = -torch.inf
                 ranked[rows] = top_columns(scores, top)
                 scores[row, target[rows]] = score
-            probability = scores.softmax(1)
+            probability = padded.softmax(1)[:, : len(items)]
             loss += (log_normaliser(scores, probability, target[rows]).to(table.dtype) * weight[rows]).sum()
             if need_sessions:
                 grad_sessions[rows] += (probability @ items) * weight[rows].unsqueeze(1)

@@ -85,6 +85,11 @@ def test_nan_is_an_error_and_not_a_rank(row, column):
     assert issubclass(NonFiniteScores, ValueError)
 
 
+def test_nan_is_found_in_a_catalogue_of_one_item():
+    with pytest.raises(NonFiniteScores, match="row 1 of a batch of 2"):
+        target_ranks(torch.tensor([[0.0, 1.0], [0.0, float("nan")]]), torch.tensor([1, 1]))
+
+
 @pytest.mark.parametrize("target", [0, 4, -1])
 def test_targets_outside_the_catalogue_are_refused(target):
     with pytest.raises(ValueError, match=r"1\.\.3"):

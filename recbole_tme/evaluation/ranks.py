@@ -125,7 +125,7 @@ def target_ranks(scores: Tensor, target: Tensor, chunk: int | None = None) -> tu
     own = scores.gather(1, target.to(scores.device).long().unsqueeze(1))
     better = torch.empty(n_rows, dtype=torch.int32, device=scores.device)
     tied = torch.empty_like(better)
-    highest = torch.empty(n_rows, dtype=scores.dtype, device=scores.device)
+    not_a_number = own.squeeze(1).isnan()
     # Comparing into floats and adding them up is several times faster than into bools. The sum is exact: it counts
     # to less than 2^24 in float32.
     exact = torch.float32 if n_items < 2**24 else torch.float64
@@ -135,11 +135,14 @@ def target_ranks(scores: Tensor, target: Tensor, chunk: int | None = None) -> tu
         items = scores[part, 1:]
         out = compared[: len(items)]
         better[part] = torch.gt(items, own[part], out=out).sum(dim=1).int()
-        tied[part] = torch.eq(items, own[part], out=out).sum(dim=1).int() - 1
-        # The maximum is NaN as soon as one score is.
-        highest[part] = items.amax(dim=1)
-    if bool(highest.isnan().any()):
-        row = int(highest.isnan().nonzero()[0])
+        worse = torch.lt(items, own[part], out=out).sum(dim=1).int()
+        # Neither better nor worse: the target, items of its score, and whatever is NaN.
+        tied[part] = n_items - 2 - better[part] - worse
+        if bool((tied[part] > 0).any()):
+            # The maximum is NaN as soon as one score is.
+            not_a_number[part] |= items.amax(dim=1).isnan()
+    if bool(not_a_number.any()):
+        row = int(not_a_number.nonzero()[0])
         raise NonFiniteScores(f"the model's scores hold NaN (first in row {row} of a batch of {n_rows})")
     return better, tied
 

@@ -11,6 +11,7 @@ from recbole_tme.compat import has_fast_bfloat16
 from recbole_tme.errors import UserError
 from recbole_tme.losses import catalogue_cross_entropy
 from recbole_tme.models.foundation import InputType, SequentialRecommender
+from recbole_tme.products import inner_products
 from recbole_tme.row_optim import RowEmbedding
 from recbole_tme.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
 
@@ -176,7 +177,7 @@ class SessionRecommender(SequentialRecommender):
 
     def score_catalogue(self, encoded: Encoded) -> Tensor:
         """Scores of all items, ``[B, N + 1]``; column 0 is padding."""
-        return self.query_vectors(encoded) @ self.item_vectors().T
+        return inner_products(self.query_vectors(encoded), self.item_vectors())
 
     def query_vectors(self, encoded: Encoded) -> Tensor:
         """What the items are multiplied with, ``[B, d]``."""

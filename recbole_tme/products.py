@@ -1,0 +1,38 @@
+"""Products with the item vectors of a whole catalogue."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Numbers of a float32 row's beginning to the next cache line's: 64 bytes.
+LINE = 16
+
+
+def padded_rows(n_rows: int, n_columns: int, like: Tensor) -> Tensor:
+    """Memory for ``[n_rows, n_columns]`` numbers, each row of which begins at a whole cache line.
+
+    The matrix product into rows that begin anywhere takes up to 1.8 times as long on a CPU, which most catalogues'
+    scores would do: rows are as long as there are items.
+
+    Returns:
+        An empty tensor ``[n_rows, at least n_columns]`` of the dtype and on the device of ``like``.
+    """
+    return like.new_empty(n_rows, -(-n_columns // LINE) * LINE)
+
+
+def inner_products(queries: Tensor, table: Tensor) -> Tensor:
+    """``queries @ table.T``, into memory of :func:`padded_rows` where no gradient is asked for.
+
+    Args:
+        queries: ``[B, d]``.
+        table: ``[N, d]``.
+
+    Returns:
+        ``[B, N]``, not contiguous in general.
+    """
+    with_gradient = torch.is_grad_enabled() and (queries.requires_grad or table.requires_grad)
+    if with_gradient or torch.compiler.is_compiling():
+        return queries @ table.T
+    n_items = table.shape[0]
+    return torch.mm(queries, table.T, out=padded_rows(len(queries), n_items, queries)[:, :n_items])
