@@ -32,7 +32,8 @@ def inner_products(queries: Tensor, table: Tensor) -> Tensor:
         ``[B, N]``, not contiguous in general.
     """
     with_gradient = torch.is_grad_enabled() and (queries.requires_grad or table.requires_grad)
-    if with_gradient or torch.compiler.is_compiling():
+    # Of two dtypes, as there are in mixed precision, only the operator makes one.
+    if with_gradient or queries.dtype != table.dtype or torch.compiler.is_compiling():
         return queries @ table.T
     n_items = table.shape[0]
     return torch.mm(queries, table.T, out=padded_rows(len(queries), n_items, queries)[:, :n_items])

@@ -32,3 +32,11 @@ def test_products_keep_their_gradients():
     assert torch.autograd.gradcheck(inner_products, (queries, table))
     with torch.no_grad():
         assert not inner_products(queries, table).requires_grad
+
+
+def test_products_in_mixed_precision():
+    torch.manual_seed(0)
+    queries, table = torch.randn(3, 4).bfloat16(), torch.randn(7, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        products = inner_products(queries, table)
+    torch.testing.assert_close(products, queries @ table.T.bfloat16())

@@ -123,28 +123,27 @@ def target_ranks(scores: Tensor, target: Tensor, chunk: int | None = None) -> tu
     chunk = chunk or (CPU_CHUNK if scores.device.type == "cpu" else GPU_CHUNK)
     rows = max(1, chunk // n_items)
     own = scores.gather(1, target.to(scores.device).long().unsqueeze(1))
-    better = torch.empty(n_rows, dtype=torch.int32, device=scores.device)
-    tied = torch.empty_like(better)
-    not_a_number = own.squeeze(1).isnan()
     # Comparing into floats and adding them up is several times faster than into bools. The sum is exact: it counts
     # to less than 2^24 in float32.
     exact = torch.float32 if n_items < 2**24 else torch.float64
     compared = torch.empty(min(rows, n_rows), n_items - 1, dtype=exact, device=scores.device)
+    better, worse = compared.new_empty(2, n_rows)
     for start in range(0, n_rows, rows):
         part = slice(start, min(start + rows, n_rows))
         items = scores[part, 1:]
         out = compared[: len(items)]
-        better[part] = torch.gt(items, own[part], out=out).sum(dim=1).int()
-        worse = torch.lt(items, own[part], out=out).sum(dim=1).int()
-        # Neither better nor worse: the target, items of its score, and whatever is NaN.
-        tied[part] = n_items - 2 - better[part] - worse
-        if bool((tied[part] > 0).any()):
-            # The maximum is NaN as soon as one score is.
-            not_a_number[part] |= items.amax(dim=1).isnan()
+        torch.sum(torch.gt(items, own[part], out=out), dim=1, out=better[part])
+        torch.sum(torch.lt(items, own[part], out=out), dim=1, out=worse[part])
+    # Neither better nor worse: the target, items of its score, and whatever is NaN.
+    tied = n_items - 2 - better - worse
+    not_a_number = own.squeeze(1).isnan()
+    for part in (tied > 0).nonzero().squeeze(1).split(rows):
+        # The maximum is NaN as soon as one score is.
+        not_a_number[part] |= scores[part, 1:].amax(dim=1).isnan()
     if bool(not_a_number.any()):
         row = int(not_a_number.nonzero()[0])
         raise NonFiniteScores(f"the model's scores hold NaN (first in row {row} of a batch of {n_rows})")
-    return better, tied
+    return better.int(), tied.int()
 
 
 @torch.no_grad()
@@ -185,6 +184,8 @@ def rank_all(model, loader, device, progress: bool = False, observe: Callable | 
                 found = target_ranks(scores, part[loader.iid_field])
                 if observe is not None:
                     observe(scores, index[start : start + rows])
+                # Before the next ones are made, which then take the same memory.
+                del scores
                 better.append(found[0])
                 tied.append(found[1])
     finally:
