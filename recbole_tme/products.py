@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Numbers of a float32 row's beginning to the next cache line's: 64 bytes.
+# Float32 numbers in a cache line of 64 bytes.
 LINE = 16
 
 
 def padded_rows(n_rows: int, n_columns: int, like: Tensor) -> Tensor:
     """Memory for ``[n_rows, n_columns]`` numbers, each row of which begins at a whole cache line.
 
-    The matrix product into rows that begin anywhere takes up to 1.8 times as long on a CPU, which most catalogues'
-    scores would do: rows are as long as there are items.
+    A matrix product into rows that begin anywhere takes up to 1.8 times as long on a CPU, and the rows of scores, which
+    are as long as there are items, would for most catalogues.
 
     Returns:
         An empty tensor ``[n_rows, at least n_columns]`` of the dtype and on the device of ``like``.
