@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from recbole_tme.products import padded_rows
 
 # Columns per block when the best of a row are looked for.
-BLOCK = 16
+BLOCK = 6
 # Rows of scores that exist at one time: some 20 MB of a catalogue of 40,000 items, in either precision.
 CHUNK_ROWS = {torch.float32: 128, torch.bfloat16: 256}
 # Well above where float32 and bfloat16 lose digits to denormal numbers.
@@ -103,31 +103,31 @@ def accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += left @ right
 
 
-def top_columns(scores: Tensor, top: int) -> Tensor:
-    """Columns of each row's highest scores, best first; equals ``scores.topk(top).indices`` up to ties.
+def top_columns(scores: Tensor, top: int, in_order: bool = True) -> Tensor:
+    """Columns of each row's highest scores; equals ``scores.topk(top).indices`` up to ties.
 
-    A selection costs several passes, so that it is made among the maxima of blocks of columns first: the best ``top``
-    scores lie in the ``top`` blocks with the best maxima.
+    A selection costs several passes, so that it is made among the maxima of blocks of columns first, and among those
+    in the same way: the best ``top`` scores lie in the ``top`` blocks with the best maxima.
 
     Args:
         scores: ``[B, N]``.
         top: at most N.
+        in_order: best first; else in any order.
 
     Returns:
         ``[B, top]`` long.
     """
     n_blocks = scores.shape[1] // BLOCK
     if n_blocks <= 2 * top:
-        return scores.topk(top, dim=1).indices
-    rest = scores.shape[1] - n_blocks * BLOCK
+        return scores.topk(top, dim=1, sorted=in_order).indices
+    in_blocks = n_blocks * BLOCK
     # Block j holds columns j, j + n_blocks, ..., so that its maximum is taken over whole rows of memory.
-    maxima = scores[:, : n_blocks * BLOCK].unflatten(1, (BLOCK, n_blocks)).amax(1)
-    blocks = maxima.topk(top, dim=1, sorted=False).indices
+    blocks = top_columns(scores[:, :in_blocks].unflatten(1, (BLOCK, n_blocks)).amax(1), top, in_order=False)
     offsets = torch.arange(BLOCK, device=scores.device) * n_blocks
     columns = (blocks.unsqueeze(2) + offsets).flatten(1)
-    last = torch.arange(scores.shape[1] - rest, scores.shape[1], device=scores.device)
-    columns = torch.cat([columns, last.expand(len(scores), -1)], dim=1)
-    return columns.gather(1, scores.gather(1, columns).topk(top, dim=1).indices)
+    rest = torch.arange(in_blocks, scores.shape[1], device=scores.device)
+    columns = torch.cat([columns, rest.expand(len(scores), -1)], dim=1)
+    return columns.gather(1, scores.gather(1, columns).topk(top, dim=1, sorted=in_order).indices)
 
 
 def catalogue_cross_entropy(
