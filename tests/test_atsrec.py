@@ -44,8 +44,7 @@ BACKBONES = {
     "SASRec": {},
     "CORE": {},
     "GCSAN": {},
-    # RecBole's divides by zero in a batch of single clicks; a plain shuffle makes none.
-    "BERT4Rec": {"length_bucket": 1},
+    "BERT4Rec": {},
     "GRU4Rec with negatives": {"loss_type": "BPR"},
 }
 ATTACKS = ("pgd", "fgm", "fgsm", "free", "closed_form")

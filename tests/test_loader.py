@@ -109,6 +109,18 @@ def test_train_loader_gives_each_instance_once_per_epoch_in_new_order(make):
     assert [row for batch in other for row in rows_of(batch)] != epochs[0]
 
 
+def test_equally_wide_batches_are_not_sorted_by_length(make):
+    narrow, wide = (make(padding=padding).loaders[0] for padding in ("batch", "max"))
+    lengths = narrow.dataset.inter_feat.prefix_length
+    drawn = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(wide.config["seed"]))
+    assert torch.equal(torch.cat([batch["item_length"] for batch in wide]), lengths[drawn].long())
+
+    def spread(loader) -> float:
+        return sum(float(batch["item_length"].float().std()) for batch in loader if len(batch) > 1)
+
+    assert spread(narrow) < spread(wide) / 2
+
+
 def test_train_loader_without_shuffle_is_recboles(make, tmp_path):
     built = make(shuffle=False)
     write_presplit(built.data, tmp_path)

@@ -68,7 +68,9 @@ class SessionTrainLoader(TrainDataLoader, _SessionLoader):
 
     The instances are permuted by the loader's own generator (seeded by ``seed``), cut into windows of
     ``length_bucket`` batches, sorted by prefix length inside each window so that a batch carries little padding, and
-    the batches are shuffled. ``length_bucket: 1`` is a plain shuffle; ``shuffle: False`` is the data set's order.
+    the batches are shuffled. ``length_bucket: 1`` is a plain shuffle, and so is any where all batches are equally wide:
+    sorting would save nothing there, and RecBole's BERT4Rec divides by zero in a batch of single clicks.
+    ``shuffle: False`` is the data set's order.
 
     Args:
         config: RecBole configuration.
@@ -102,7 +104,8 @@ class SessionTrainLoader(TrainDataLoader, _SessionLoader):
         if not self.shuffle:
             return list(torch.arange(self.sample_size).split(self.step))
         length = self._dataset.inter_feat.prefix_length
-        return bucketed_batches(length, self.step, self.length_bucket, self.generator)
+        window = self.length_bucket if self._dataset.padding == "batch" else 1
+        return bucketed_batches(length, self.step, window, self.generator)
 
     def state_dict(self) -> dict:
         """Where the loader stands: batches given so far and the generator at the epoch's start, as ints and tensors.
