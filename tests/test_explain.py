@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_tme.graphs import nodes_to_clicks
 from recbole_tme.models.base import SessionRecommender
-from recbole_tme.nn.readout import last_click
+from recbole_tme.nn.readout import LastClickReadout, last_click
 from recbole_tme.testing import MAX_CLICKS, N_ITEMS, Workbench
 
 SMALL = {"embedding_size": 16, "loss_precision": "fp32"}
@@ -41,11 +42,16 @@ def explained(bench, model, width=MAX_CLICKS):
 def clicks_read(readout, model, session):
     """The states that a readout of the model gets for a session, ``[1, l, d]``."""
     seen = []
+    by_node = isinstance(readout, LastClickReadout)
+    method = "forward" if by_node else "read"
+    original = getattr(readout, method)
     with pytest.MonkeyPatch.context() as patch:
-        original = readout.read
-        patch.setattr(readout, "read", lambda clicks, *rest: (seen.append(clicks), original(clicks, *rest))[1])
+        patch.setattr(readout, method, lambda *given: (seen.append(given), original(*given))[1])
         model.encode(torch.tensor([session]), torch.tensor([len(session)]))
-    return seen[0]
+    if by_node:
+        nodes, cells, alias, *_ = seen[0]
+        return nodes_to_clicks(cells.spread(nodes), alias)
+    return seen[0][0]
 
 
 @settings(max_examples=25, deadline=None)
