@@ -164,6 +164,11 @@ def add_gradients(
     ]
 
 
+def dense(gradient: Tensor) -> Tensor:
+    """A table's gradient with all rows, 0 where a sparse one has none."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
 def _items_only(gradient: Tensor) -> Tensor:
     gradient = gradient.clone()
     gradient[0] = 0

@@ -46,6 +46,8 @@ BACKBONES = {
     "GCSAN": {},
     "BERT4Rec": {},
     "GRU4Rec with negatives": {"loss_type": "BPR"},
+    "SRGNN sampled": {"loss_type": "sampled"},
+    "TMEGNN scalable": {"loss_type": "scalable"},
 }
 ATTACKS = ("pgd", "fgm", "fgsm", "free", "closed_form")
 NO_DROPOUT = {"dropout_prob": 0.0, "triplet_weight": 0.0, "rank_low": 3, "rank_high": 20, "embedding_size": 16}
@@ -103,6 +105,7 @@ def test_a_backbone_trains_and_without_weight_it_is_plain_training_bit_for_bit(l
         ("SASRec", {"adv_attack": "closed_form", "adv_epsilon": 0.1}),
         ("recbole:SRGNN", {"adv_attack": "free", "adv_steps": 2, "adv_norm": "row"}),
         ("GRU4Rec", {"adv_attack": "fgsm", "adv_epsilon": 0.01}),
+        ("SRGNN", {"embedding_size": 16, "loss_type": "sampled", "adv_attack": "fgm"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -121,10 +124,11 @@ def test_a_backbone_without_an_item_embedding_is_refused(backbone, capsys):
 # What is computed
 
 
-@pytest.mark.parametrize("backbone", ["TMEGNN", "DANSeR", "SASRec", "CORE"])
+@pytest.mark.parametrize("label", ["TMEGNN", "DANSeR", "SASRec", "CORE", "SRGNN sampled", "TMEGNN scalable"])
 @pytest.mark.parametrize("attack", ["fgm", "fgsm", "pgd", "free"])
-def test_the_gradient_is_that_of_clean_plus_weighted_adversarial_loss(backbone, attack):
-    bench = bench_of(backbone, adv_attack=attack, adv_weight=0.7, adv_steps=3, adv_epsilon=0.4)
+def test_the_gradient_is_that_of_clean_plus_weighted_adversarial_loss(label, attack):
+    attacked = {"adv_attack": attack, "adv_weight": 0.7, "adv_steps": 3, "adv_epsilon": 0.4}
+    bench = bench_of(backbone_name(label), **BACKBONES[label], **attacked)
     model, batch = bench.build().train(), bench.batch()
     visited, replace = [], model.loss_with_table
 
@@ -151,11 +155,26 @@ def test_the_gradient_is_that_of_clean_plus_weighted_adversarial_loss(backbone, 
     assert torch.equal(torch.rand(3), after)
     total.backward()
     for name, parameter in model.named_parameters():
-        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-6)
+        assert found[name].is_sparse == parameter.grad.is_sparse
+        torch.testing.assert_close(found[name].to_dense(), parameter.grad.to_dense(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(sum(losses.values()), total, rtol=1e-5, atol=1e-5)
     for delta in visited:
         assert not delta[0].any() and delta.abs().sum() > 0
         assert attack == "fgsm" or float(delta.norm()) <= 0.4 * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("attack", ["fgm", "pgd", "free"])
+def test_a_loss_sampled_from_all_items_is_attacked_like_the_full_one(attack):
+    settings = {"adv_attack": attack, "adv_steps": 2, "adv_epsilon": 0.4, "in_batch_negatives": False}
+    full = bench_of("SRGNN", **settings)
+    sampled = bench_of("SRGNN", loss_type="sampled", n_sampled=10**6, **settings)
+    models = [full.build(), sampled.build()]
+    models[1].load_state_dict(models[0].state_dict())
+    for model in models:
+        model.calculate_loss(full.batch()).backward()
+    for first, second in zip(models[0].parameters(), models[1].parameters()):
+        torch.testing.assert_close(first.grad, second.grad.to_dense(), rtol=1e-4, atol=1e-6)
+    assert models[1].item_embedding.weight.grad.is_sparse
 
 
 def test_the_loss_of_a_model_grows_along_the_perturbation_as_predicted():
@@ -280,7 +299,7 @@ def test_keys_are_the_backbones_and_its_own():
         (["--backbone=DANSeR", "--adv_attack=closed_form"], "adv_attack: closed_form needs"),
         (["--backbone=GCSAN", "--adv_attack=closed_form"], "which recbole:GCSAN does not train"),
         (["--backbone=GRU4Rec", "--loss_type=BPR", "--adv_attack=closed_form"], "adv_attack: closed_form needs"),
-        (["--backbone=SRGNN", "--loss_type=sampled"], "loss_type: sampled does not go with ATSRec"),
+        (["--backbone=SRGNN", "--loss_type=sampled", "--adv_attack=closed_form"], "adv_attack: closed_form needs"),
         (["--adv_attack=pgdd"], "adv_attack must be one of pgd, fgm, fgsm, free, closed_form"),
         (["--adv_epsilon=0"], "adv_epsilon must be float in (0, inf)"),
         (["--model=ATSRec+SASRec", "--backbone=TMEGNN"], "backbone: TMEGNN is not that of ATSRec+SASRec"),

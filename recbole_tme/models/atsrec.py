@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from recbole_tme import registry
-from recbole_tme.adversarial import add_gradients, fgm, fgsm, free, output_attack, pgd, with_gradient
+from recbole_tme.adversarial import add_gradients, dense, fgm, fgsm, free, output_attack, pgd, with_gradient
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender, named
 from recbole_tme.models.foundation import SequentialRecommender
@@ -27,8 +27,9 @@ class ATSRec(SequentialRecommender):
         \min_\theta\; L(\theta) + \lambda \max_{\|\delta\| \le \epsilon} L(\theta; E + \delta)
 
     where :math:`\delta` moves the item table E wherever the backbone uses it, for its input and for its scores; L is
-    the sum of the backbone's training losses. Both terms see the same dropout masks and other random draws. Scores,
-    weights and their names, settings and schedules are the backbone's.
+    the sum of the backbone's training losses. Both terms see the same dropout masks and other random draws, sampled
+    negatives among them: a loss over a sample moves the rows it uses, as it depends on no others. Scores, weights and
+    their names, settings and schedules are the backbone's.
 
     ``adv_attack`` names the way :math:`\delta` is found (see :mod:`recbole_tme.adversarial`).
 
@@ -78,14 +79,8 @@ class ATSRec(SequentialRecommender):
         """Refuse an attack that the backbone does not allow.
 
         Raises:
-            UserError: ``adv_attack: closed_form`` and scores or a loss of another form, or a loss that updates single
-                rows of the item table, all of which an attack moves.
+            UserError: ``adv_attack: closed_form`` and scores or a loss of another form.
         """
-        if issubclass(cls.backbone_class, SessionRecommender) and settings["loss_type"] != "full":
-            raise UserError(
-                f"loss_type: {settings['loss_type']} does not go with ATSRec, which moves the whole item table; "
-                f"set loss_type: full"
-            )
         if settings["adv_attack"] != "closed_form" or cls._is_plain_softmax(settings):
             return
         raise UserError(
@@ -98,7 +93,7 @@ class ATSRec(SequentialRecommender):
     def _is_plain_softmax(cls, settings: Mapping[str, Any]) -> bool:
         backbone = cls.backbone_class
         if issubclass(backbone, SessionRecommender):
-            return all(
+            return settings["loss_type"] == "full" and all(
                 getattr(backbone, part) is getattr(SessionRecommender, part)
                 for part in ("losses", "recommendation_loss", "score_catalogue", "query_vectors", "item_vectors")
             )
@@ -128,7 +123,7 @@ class ATSRec(SequentialRecommender):
 
         def table_gradient(delta: Tensor) -> Tensor:
             leaf = (table.detach() + delta).requires_grad_()
-            return torch.autograd.grad(loss_at(leaf), leaf)[0]
+            return dense(torch.autograd.grad(loss_at(leaf), leaf)[0])
 
         def train_at(delta: Tensor, weight: float) -> Tensor:
             """Add the weighted loss at ``delta`` and its gradients; returns the table's gradient there."""
@@ -137,9 +132,10 @@ class ATSRec(SequentialRecommender):
             found = torch.autograd.grad(loss, parameters, allow_unused=True)
             gradients = add_gradients(gradients, found, weight)
             adversarial = adversarial + weight * loss.detach()
-            return found[of_table]
+            return dense(found[of_table])
 
-        gradient, ball = gradients[of_table], (self.adv_epsilon, self.adv_step_size, self.adv_steps, self.adv_norm)
+        gradient = dense(gradients[of_table])
+        ball = (self.adv_epsilon, self.adv_step_size, self.adv_steps, self.adv_norm)
         if self.adv_attack == "free":
             free(gradient, lambda delta: train_at(delta, self.adv_weight / self.adv_steps), *ball)
         elif self.adv_attack == "pgd":
