@@ -1,12 +1,16 @@
-"""The built wheel holds the property files and runs without the checkout."""
+"""The built wheel holds the property files and runs without the checkout; the tested versions fit each Python."""
 
 import os
 import subprocess
 import sys
 import zipfile
+from collections import Counter
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,8 +44,22 @@ def test_wheel_carries_the_properties_and_runs_on_its_own(tmp_path):
 
 
 def test_every_package_is_listed_for_the_build():
-    import tomllib
-
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "recbole_tme").rglob("__init__.py")}
     assert found | {"recbole_tme.properties"} == set(settings["packages"])
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11"])
+def test_a_python_has_one_tested_version_of_each_package(python):
+    pins = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    fitting = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
+    assert Counter(pin.name for pin in fitting) == Counter({pin.name for pin in pins})
+    for pin in fitting:
+        try:
+            installed = metadata(pin.name)
+        except PackageNotFoundError:
+            continue
+        # What another version asks for is not to be known here.
+        if pin.specifier.contains(installed["Version"]):
+            assert SpecifierSet(installed["Requires-Python"] or "").contains(f"{python}.9"), f"{pin} does not install"
