@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from recbole_tme.cli import main
 
@@ -49,6 +48,7 @@ def test_bad_input_exits_2_without_a_traceback(tmp_path):
 
 
 def test_console_script_is_declared():
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts["recbole-tme"] == "recbole_tme.cli:main"
 
