@@ -1,8 +1,8 @@
 r"""Perturbations of an item table that make the training loss grow: :math:`\delta` with :math:`\|\delta\|\le\epsilon`.
 
-Every attack works on gradients of the loss with respect to the table, ``[N + 1, d]``, and leaves row 0, the padding,
-alone. ``norm`` says what :math:`\|\cdot\|` is: "table" the Frobenius norm of the whole table, "row" the Euclidean norm
-of each item's vector, so that every item may move by :math:`\epsilon`. Nothing here changes its input.
+Every attack works on gradients of the loss with respect to the table, ``[N + 1, d]``, sparse ones too, and leaves row
+0, the padding, alone. ``norm`` says what :math:`\|\cdot\|` is: "table" the Frobenius norm of the whole table, "row" the
+Euclidean norm of each item's vector, so that every item may move by :math:`\epsilon`. Nothing here changes its input.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def pgd(
 
     Source: Madry et al. (ICLR 2018); ATSRec's attack (Zhang and Chen, ICME 2024), with the norms of this module.
     """
-    delta = ascend(torch.zeros_like(gradient), gradient, epsilon, step_size, norm)
+    delta = ascend(torch.zeros_like(gradient, layout=torch.strided), gradient, epsilon, step_size, norm)
     for _ in range(steps - 1):
         delta = ascend(delta, gradient_at(delta), epsilon, step_size, norm)
     return delta
@@ -103,7 +103,7 @@ def free(
     the perturbation for the next batch; this collects the replays' gradients for one step, as FreeLB does (Zhu et al.,
     ICLR 2020), so that it goes with any optimiser.
     """
-    delta = torch.zeros_like(gradient)
+    delta = torch.zeros_like(gradient, layout=torch.strided)
     for _ in range(replays):
         delta = ascend(delta, gradient, epsilon, step_size, norm)
         gradient = visit(delta)
@@ -164,13 +164,8 @@ def add_gradients(
     ]
 
 
-def dense(gradient: Tensor) -> Tensor:
-    """A table's gradient with all rows, 0 where a sparse one has none."""
-    return gradient.to_dense() if gradient.is_sparse else gradient
-
-
 def _items_only(gradient: Tensor) -> Tensor:
-    gradient = gradient.clone()
+    gradient = gradient.to_dense() if gradient.is_sparse else gradient.clone()
     gradient[0] = 0
     return gradient
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from recbole_tme import registry
-from recbole_tme.adversarial import add_gradients, dense, fgm, fgsm, free, output_attack, pgd, with_gradient
+from recbole_tme.adversarial import add_gradients, fgm, fgsm, free, output_attack, pgd, with_gradient
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender, named
 from recbole_tme.models.foundation import SequentialRecommender
@@ -123,7 +123,7 @@ class ATSRec(SequentialRecommender):
 
         def table_gradient(delta: Tensor) -> Tensor:
             leaf = (table.detach() + delta).requires_grad_()
-            return dense(torch.autograd.grad(loss_at(leaf), leaf)[0])
+            return torch.autograd.grad(loss_at(leaf), leaf)[0]
 
         def train_at(delta: Tensor, weight: float) -> Tensor:
             """Add the weighted loss at ``delta`` and its gradients; returns the table's gradient there."""
@@ -132,10 +132,9 @@ class ATSRec(SequentialRecommender):
             found = torch.autograd.grad(loss, parameters, allow_unused=True)
             gradients = add_gradients(gradients, found, weight)
             adversarial = adversarial + weight * loss.detach()
-            return dense(found[of_table])
+            return found[of_table]
 
-        gradient = dense(gradients[of_table])
-        ball = (self.adv_epsilon, self.adv_step_size, self.adv_steps, self.adv_norm)
+        gradient, ball = gradients[of_table], (self.adv_epsilon, self.adv_step_size, self.adv_steps, self.adv_norm)
         if self.adv_attack == "free":
             free(gradient, lambda delta: train_at(delta, self.adv_weight / self.adv_steps), *ball)
         elif self.adv_attack == "pgd":
