@@ -145,7 +145,8 @@ def ours(job: dict):
     from recbole_tme.data.loader import build_loaders
     from recbole_tme.data.split import validation_cut
 
-    config = _stock.make_config(Path(job["presplit"]), job["name"], job["max_length"], job["batch_size"])
+    # Rows of one width, as on the other side; our batches would be only as wide as their longest prefix.
+    config = _stock.make_config(Path(job["presplit"]), job["name"], job["max_length"], job["batch_size"], padding="max")
 
     def first_batch():
         data = validation_cut(read_dataset(Path(job["folder"]), job["name"]), VALID_RATIO)

@@ -17,6 +17,7 @@ from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import protocol_differences
 from recbole_tme.experiment.protocol import describe_protocol, load_data, trained_on
+from recbole_tme.models.quick_builtins import quickened
 from recbole_tme.runs import RunDirectory
 
 Loaders = tuple[SessionTrainLoader, SessionEvalLoader | None, SessionEvalLoader]
@@ -77,4 +78,4 @@ def build_model(config: SessionConfig, data: SessionData) -> tuple[nn.Module, Lo
     init_seed(config["seed"], config["reproducibility"])
     datasets = SessionDataset(config, data).build()
     loaders = build_loaders(config, datasets)
-    return config.model_class(config, datasets[0]).to(config["device"]), loaders
+    return quickened(config.model_class(config, datasets[0])).to(config["device"]), loaders

@@ -16,6 +16,7 @@ from recbole_tme import registry
 from recbole_tme.checkpoint import restore_model
 from recbole_tme.errors import UserError
 from recbole_tme.itemlist import ItemList
+from recbole_tme.models.quick_builtins import quickened
 from recbole_tme.randomness import replaying, rng_state
 
 
@@ -88,7 +89,7 @@ def build_model(saved: SavedModel, device: torch.device) -> nn.Module:
                 f"{error.name}; choose another model"
             ) from error
     restore_model(model, {"state_dict": saved.weights}, saved.weights_file)
-    return model.to(device).eval()
+    return quickened(model).to(device).eval()
 
 
 def _seed(seed: int) -> None:

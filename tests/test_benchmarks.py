@@ -1,0 +1,44 @@
+"""Each benchmark still runs from end to end, on little data: what it measures there says nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_tme.data.atomic import write_dataset
+from recbole_tme.data.synthetic import toy
+
+ROOT = Path(__file__).parents[1]
+TOY = "--data {toy} --name toy"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"load.py {TOY} --repeats 1",
+        f"step.py {TOY} --rounds 1 --steps 1 --batch-size 64",
+        f"batch_size.py {TOY} --rounds 1 --sizes 16 64",
+        f"builtin_models.py {TOY} --rounds 1 --batch-size 64",
+        f"evaluation.py {TOY} --rounds 1 --instances 200",
+        f"evaluation.py {TOY} --rounds 1 --instances 200 --as-shipped",
+        "clicks.py --clicks 3000 --repeats 1",
+        "large_catalogue.py --items 500 --prefixes 2000 --steps 2 --full-steps 1",
+    ],
+)
+def test_it_prints_a_table_of_ratios(tmp_path, command):
+    folder = write_dataset(tmp_path / "data" / "toy", toy(), {"source": "synthetic"})
+    script, *arguments = command.format(toy=folder).split()
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / script, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert any("1/" in row for row in rows), done.stdout
