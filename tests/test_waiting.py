@@ -8,6 +8,7 @@ from steps import LOSS_TYPES, model_and_batch, step
 
 ATTACKS = ("pgd", "fgm", "fgsm", "free", "closed_form")
 STEPS = [(name, {"loss_type": loss_type}) for name, loss_type in LOSS_TYPES]
+STEPS += [("recbole:SRGNN", {})]
 STEPS += [("ATSRec", {"backbone": "SRGNN", "adv_attack": attack}) for attack in ATTACKS]
 
 
