@@ -21,6 +21,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -75,12 +76,11 @@ class RunDirectory:
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
         name = f"{stamp}-{_name(seed, config_hash)}"
         with writing(parent):
-            parent.mkdir(parents=True, exist_ok=True)
             # Runs of one second and setting (parallel trials) get a counter.
             for attempt in range(1, 10_000):
                 path = parent / (name if attempt == 1 else f"{name}-{attempt}")
                 try:
-                    path.mkdir()
+                    path.mkdir(parents=True)
                 except FileExistsError:
                     continue
                 return cls(path)
@@ -109,8 +109,11 @@ class RunDirectory:
         return self.path / f"checkpoint-{phase}.pt"
 
     def remove(self) -> None:
-        """Delete the directory and all that is in it."""
+        """Delete the directory and all in it, and the folders of its model and data set where nothing else is left."""
         shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for folder in (self.path.parent, self.path.parent.parent):
+                folder.rmdir()
 
     @property
     def finished(self) -> bool:
