@@ -39,7 +39,7 @@ def test_the_fused_loss_is_that_of_the_cpu(precision, tolerance):
         assert (ranked == expected_ranking).float().mean() > 0.99
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "recbole:SRGNN"])
 def test_scores_are_those_of_the_cpu(name):
     scores = []
     for device in ("cpu", "cuda"):
