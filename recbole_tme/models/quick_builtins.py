@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_tme.graphs import transition_matrix
 from recbole_tme.models.plain_softmax import catalogue_scores
+from recbole_tme.nn.gated_graph import row_normalised
 from recbole_tme.recbole_models import PACKAGE, has_plain_softmax
 
 # The modules with such a method, and whether its value has the mask too.
@@ -36,9 +37,7 @@ def connect_graphs(item_seq: Tensor, with_mask: bool) -> tuple[Tensor, ...]:
     mask = item_seq > 0
     # RecBole divides in double precision and rounds, which for a division comes to the same.
     followed_by = transition_matrix(alias, mask).float()
-    incoming = followed_by / followed_by.sum(1, keepdim=True).clamp(min=1)
-    outgoing = followed_by / followed_by.sum(2, keepdim=True).clamp(min=1)
-    edges = torch.cat([incoming.transpose(1, 2), outgoing], dim=2)
+    edges = torch.cat([row_normalised(followed_by.transpose(1, 2)), row_normalised(followed_by)], dim=2)
     return (alias, edges, items, mask) if with_mask else (alias, edges, items)
 
 
