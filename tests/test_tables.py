@@ -41,6 +41,20 @@ def test_seeds_share_a_row_and_settings_do_not(runs):
     assert table["SPop tie_break=recency"][0] == "1" and "±" not in "".join(table["SPop tie_break=recency"])
 
 
+def test_a_repeated_run_is_no_further_seed(runs, tmp_path):
+    results = read_results([runs])
+    first = next(result for result in results if result["model"] == "TMEGNN")
+    again = json.loads(json.dumps(first))
+    again["test"]["mrr@20"] = 0.5
+    row = rows(markdown([*results, first]))["TMEGNN"]
+    assert row == rows(markdown(results))["TMEGNN"] and row[0] == "2"
+    row = rows(markdown([first, again]))["TMEGNN"]
+    assert (row[0], row[6]) == ("1", "50.00")
+    file = tmp_path / "tmegnn.yaml"
+    file.write_text(yaml.safe_dump({"model": "TMEGNN", "dataset": "toy", "embedding_size": 8, "epochs": 1}))
+    assert "1 seed:" in figures(file, [first, again]) and "MRR@20 50.00" in figures(file, [first, again])
+
+
 def test_a_run_from_before_a_setting_existed_differs_by_nothing_in_it(runs):
     results = read_results([runs])
     older = next(result for result in results if result["model"] == "TMEGNN")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from recbole_tme.config import load_config, result_settings
@@ -40,11 +40,16 @@ def figures(file: Path, results: Sequence[dict]) -> str:
     """The line of figures for one experiment file."""
     config = load_config(config_files=[file])
     wanted = result_settings(config.plain())
-    runs = [result for result in results if is_run_of(result, wanted)]
+    runs = one_per_seed(result for result in results if is_run_of(result, wanted))
     if not runs:
         return f"{MARK}: not yet."
     means = ", ".join(f"{shown_name(m)} {100 * statistics.fmean(run['test'][m] for run in runs):.2f}" for m in METRICS)
     return f"{MARK} on the test set, {len(runs)} seed{'s' * (len(runs) > 1)}: {means}."
+
+
+def one_per_seed(results: Iterable[dict]) -> list[dict]:
+    """The last result of each seed: a run that was repeated is no further seed."""
+    return list({result["seed"]: result for result in results}.values())
 
 
 def is_run_of(result: dict, wanted: dict) -> bool:

@@ -13,7 +13,7 @@ from recbole_tme import tabular
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import distinct_names, protocol_lines, shared_settings, shown_name
 from recbole_tme.files import write_atomically, writing
-from recbole_tme.report.experiments import write_figures
+from recbole_tme.report.experiments import one_per_seed, write_figures
 from recbole_tme.runs import finished_runs, read_result
 
 METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20")
@@ -90,13 +90,14 @@ def markdown(results: Sequence[dict]) -> str:
 
 
 def by_settings(results: Sequence[dict]) -> dict[str, list[dict]]:
-    """Results that differ in nothing but their seed, by the name of their model and what sets it apart."""
+    """Results that differ in nothing but their seed, by the name of their model and what sets it apart; of a run that
+    was repeated, the last of the results given."""
     groups = defaultdict(list)
     models = [result["model"] for result in results]
     for result, settings in zip(results, shared_settings(models, [result.get("settings", {}) for result in results])):
         groups[result["model"], json.dumps(settings, sort_keys=True)].append(result)
     names = distinct_names([model for model, _ in groups], [json.loads(settings) for _, settings in groups])
-    return dict(zip(names, groups.values()))
+    return dict(zip(names, map(one_per_seed, groups.values())))
 
 
 def one_table(models: dict[str, list[dict]]) -> str:
