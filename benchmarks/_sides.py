@@ -11,13 +11,14 @@ from pathlib import Path
 import _stock
 import torch
 
-from recbole_tme.compat import keep_freed_memory, tensorboard_in
-from recbole_tme.config import load_config
-from recbole_tme.data.atomic import read_dataset
+from recbole_tme.config.load import load_config
+from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.data.split import validation_cut
 from recbole_tme.experiment.run import prepare_phase
-from recbole_tme.runs import RunDirectory
+from recbole_tme.recbole_patches.patches import tensorboard_in
+from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.utils.hardware import keep_freed_memory
 
 SIZE = 100
 # What RecBole's users get unless they say otherwise.

@@ -16,7 +16,7 @@ from _sides import PEERS, SIZE, OurSide, start, take_turns
 from load import machine
 from step import arguments, our_jobs, typical_rows
 
-from recbole_tme.recbole_models import PLAIN_SOFTMAX
+from recbole_tme.models.builtin.discovery import PLAIN_SOFTMAX
 
 WAYS = {
     "padded to 50, own loss": {"padding": "max", "builtin_loss": "own"},

@@ -13,8 +13,8 @@ import torch
 from _sides import SIZE, take_turns
 from load import machine
 
-from recbole_tme.compat import keep_freed_memory
-from recbole_tme.products import inner_products
+from recbole_tme.nn.scoring import inner_products
+from recbole_tme.utils.hardware import keep_freed_memory
 
 # About Tmall's, in steps of one, two, eight and sixteen; Diginetica's; Nowplaying's.
 SIZES = (40_727, 40_728, 40_730, 40_736, 43_098, 60_417)

@@ -58,11 +58,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(job: dict) -> dict:
     """Write a data set, or load one up to the first batch, in this process."""
-    from recbole_tme.config import load_config
+    from recbole_tme.config.load import load_config
     from recbole_tme.data import cache
-    from recbole_tme.data.atomic import read_dataset, write_dataset
     from recbole_tme.data.dataset import SessionDataset
     from recbole_tme.data.loader import build_loaders
+    from recbole_tme.data.readers.atomic import read_dataset, write_dataset
     from recbole_tme.data.split import validation_cut
     from recbole_tme.data.synthetic import random_dataset
 

@@ -29,7 +29,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.evaluation.metrics import evaluate
 from recbole_tme.evaluation.ranks import rank_all
-from recbole_tme.recbole_models import is_builtin
+from recbole_tme.models.builtin.discovery import is_builtin
 
 MODELS = {"SRGNN": "SRGNN", "recbole:SRGNN": "RecBole's SRGNN"}
 PARTS = ("ours", "stock", "scores")

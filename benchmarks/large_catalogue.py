@@ -69,10 +69,10 @@ def measure(job: dict) -> dict:
         return measure_floor(job)
     import torch
 
-    from recbole_tme.config import load_config
+    from recbole_tme.config.load import load_config
     from recbole_tme.data.dataset import SessionDataset
     from recbole_tme.data.loader import build_loaders
-    from recbole_tme.row_optim import RowAdam
+    from recbole_tme.nn.row_optim import RowAdam
 
     settings = {"loss_type": job["loss"], "train_batch_size": job["batch_size"], "device": "cpu"}
     config = load_config(job["model"], "toy", config_dict=settings)

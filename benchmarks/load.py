@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace, folder: Path) -> dict:
     """Files for both sides; returns what a child needs to know."""
-    from recbole_tme.data.atomic import read_dataset, write_dataset
+    from recbole_tme.data.readers.atomic import read_dataset, write_dataset
     from recbole_tme.data.split import validation_cut
 
     data_folder = args.data
@@ -140,9 +140,9 @@ def measure(job: dict) -> dict:
 
 def ours(job: dict):
     """What our side does, everything imported."""
-    from recbole_tme.data.atomic import read_dataset
     from recbole_tme.data.dataset import SessionDataset
     from recbole_tme.data.loader import build_loaders
+    from recbole_tme.data.readers.atomic import read_dataset
     from recbole_tme.data.split import validation_cut
 
     # Rows of one width, as on the other side; our batches would be only as wide as their longest prefix.

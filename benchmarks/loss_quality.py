@@ -14,7 +14,7 @@ import argparse
 import csv
 from pathlib import Path
 
-from recbole_tme.runs import RunDirectory, finished_runs
+from recbole_tme.runs.directory import RunDirectory, finished_runs
 
 
 def main() -> None:

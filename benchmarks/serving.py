@@ -22,16 +22,16 @@ import torch
 from load import machine
 from safetensors.torch import save_file
 
-from recbole_tme.config import load_config, result_settings
-from recbole_tme.data.atomic import read_dataset
-from recbole_tme.itemlist import ItemList
+from recbole_tme.config.load import load_config, result_settings
+from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.models.tmegnn import TMEGNN
+from recbole_tme.recbole_patches.stock import config_to_plain
+from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.answers import Recommendation
 from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.index import import_faiss
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.saved import Catalogue, SavedModel, Settings
-from recbole_tme.stock import config_to_plain
 
 SIZE = 100
 K = 20

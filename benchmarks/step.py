@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from recbole_tme.data.loader import DEFAULT_LENGTH_BUCKET, bucketed_batches
 from recbole_tme.experiment.run import deterministic
-from recbole_tme.losses import catalogue_cross_entropy
+from recbole_tme.nn.losses import catalogue_cross_entropy
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OURS = ("SRGNN", "TMEGNN", "DANSeR")

@@ -56,7 +56,7 @@ def step_milliseconds(n_steps: int = 60) -> float:
     """Median time of loss and gradients for 512 sessions and 1,300 items, and of a GRU cell on 4,000 nodes."""
     import torch
 
-    from recbole_tme.losses import catalogue_cross_entropy
+    from recbole_tme.nn.losses import catalogue_cross_entropy
 
     torch.manual_seed(0)
     sessions = torch.randn(512, 100, requires_grad=True)

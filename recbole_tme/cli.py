@@ -18,16 +18,16 @@ COMMANDS = {
     "table": "report.tables",
     "significance": "report.significance",
     "report": "report.comparison",
-    "compare": "compare",
-    "tune": "tune",
+    "compare": "commands.compare",
+    "tune": "commands.tune",
     "diagnose": "experiment.diagnose",
     "recommend": "serving.recommend",
     "bundle": "serving.bundle",
     "leakcheck": "experiment.leakcheck",
     "serve": "serving.server.serve",
     "export": "serving.export",
-    "list": "listing",
-    "doctor": "doctor",
+    "list": "commands.list",
+    "doctor": "commands.doctor",
 }
 # How long and where a run goes on may change; what it computes may not.
 CHANGEABLE_ON_RESUME = {
@@ -75,7 +75,7 @@ def dispatch(argv: list[str]) -> int:
     if not getattr(module, "TAKES_KEYS", False):
         return module.run(parser.parse_args(argv[1:])) or 0
 
-    from recbole_tme.config import parse_overrides
+    from recbole_tme.config.load import parse_overrides
 
     arguments, rest = parser.parse_known_args(argv[1:])
     arguments.overrides = parse_overrides(rest)
@@ -92,10 +92,10 @@ def run_command(argv: list[str]) -> int:
     parser.add_argument("--resume", help="a run directory to continue")
     options, rest = parser.parse_known_args(argv)
 
-    from recbole_tme.config import load_config, named_files, parse_overrides
+    from recbole_tme.config.load import load_config, named_files, parse_overrides
     from recbole_tme.experiment.run import run
-    from recbole_tme.registry import load_plugin
-    from recbole_tme.runs import RunDirectory
+    from recbole_tme.models.registry import load_plugin
+    from recbole_tme.runs.directory import RunDirectory
 
     for plugin in options.plugin:
         load_plugin(Path(plugin))

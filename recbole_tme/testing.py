@@ -15,14 +15,14 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 
-from recbole_tme.config import load_config
+from recbole_tme.config.load import load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.data.synthetic import toy
 from recbole_tme.evaluation.metrics import evaluate
 from recbole_tme.evaluation.ranks import rank_all
-from recbole_tme.row_optim import RowAdam
+from recbole_tme.nn.row_optim import RowAdam
 
 # One more than this is prime and no model's layer size, which is how per-item parameters are told from others.
 N_ITEMS = 40

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_tme.data.atomic import write_dataset
+from recbole_tme.data.readers.atomic import write_dataset
 from recbole_tme.data.synthetic import toy
 
 ROOT = Path(__file__).parents[1]

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from steps import LOSS_TYPES, MODELS, TOY, model_and_batch, step
+from helpers.steps import LOSS_TYPES, MODELS, TOY, model_and_batch, step
 
-from recbole_tme.config import load_config
+from recbole_tme.config.load import load_config
 from recbole_tme.experiment.run import run
-from recbole_tme.losses import catalogue_cross_entropy
+from recbole_tme.nn.losses import catalogue_cross_entropy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_gpu import FAULTS, STEPS
+from helpers.fake_gpu import FAULTS, STEPS
 from torch.utils import backend_registration
 
 pytestmark = pytest.mark.skipif(
@@ -22,7 +22,7 @@ def outcomes(tmp_path_factory) -> dict[str, str]:
     """What became of each step and each fault, in a process of its own, as a device is registered for good."""
     path = os.pathsep.join([str(HERE.parent), str(HERE)])
     done = subprocess.run(
-        [sys.executable, HERE / "fake_gpu.py"],
+        [sys.executable, HERE / "helpers" / "fake_gpu.py"],
         cwd=tmp_path_factory.mktemp("fake_gpu"),
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from recbole_tme.data.atomic import read_dataset
 from recbole_tme.data.checks import audit, render
 from recbole_tme.data.locate import locate
+from recbole_tme.data.readers.atomic import read_dataset
 
 __all__ = ["add_arguments", "audit", "render", "run"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from recbole_tme.data.content import content_sha256
 from recbole_tme.data.download import download, extract_zip
-from recbole_tme.data.movielens import movielens_sessions
 from recbole_tme.data.prepare import PrepareOptions, load_source
+from recbole_tme.data.readers.movielens import movielens_sessions
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.data.synthetic import toy
 from recbole_tme.errors import UserError

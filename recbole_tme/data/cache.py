@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from recbole_tme.data.atomic import read_dataset
 from recbole_tme.data.catalogue import text_array
+from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.errors import UserError
-from recbole_tme.files import replacing
+from recbole_tme.utils.files import replacing
 
 # To be raised whenever the same files are read as something else, or written here in another form.
 CACHE_VERSION = 1
@@ -31,7 +31,7 @@ logger = logging.getLogger()
 
 
 def read_cached(folder: Path, name: str) -> SessionData:
-    """:func:`~recbole_tme.data.atomic.read_dataset` by way of ``<name>.cache.npz`` in the same folder.
+    """:func:`~recbole_tme.data.readers.atomic.read_dataset` by way of ``<name>.cache.npz`` in the same folder.
 
     The copy belongs to the atomic files' content, by a checksum, so that it is never taken for other files', whatever
     their dates. It is written whole or not at all, by as many processes at once as there are; where the folder cannot

@@ -14,9 +14,9 @@ from recbole.sampler import RepeatableSampler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from recbole_tme import distributed
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.errors import UserError
+from recbole_tme.nn import distributed
 
 DEFAULT_LENGTH_BUCKET = 50
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import platformdirs
 import yaml
 
-from recbole_tme.data.atomic import FORMAT_VERSION, write_dataset
 from recbole_tme.data.build import build, by_hand, fingerprint
+from recbole_tme.data.readers.atomic import FORMAT_VERSION, write_dataset
 from recbole_tme.data.textfile import nearest
 from recbole_tme.errors import UserError
-from recbole_tme.properties_root import properties_root
+from recbole_tme.schema.property_files import properties_root
 
 CACHE_VARIABLE = "RECBOLE_TME_CACHE"
 

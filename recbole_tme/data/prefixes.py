@@ -13,8 +13,8 @@ from torch import Tensor
 
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.errors import UserError
-from recbole_tme.recbole_models import takes_any_width
-from recbole_tme.registry import innermost
+from recbole_tme.models.builtin.discovery import takes_any_width
+from recbole_tme.models.registry import innermost
 
 PADDINGS = ("auto", "batch", "max")
 

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from recbole_tme.data.atomic import read_dataset, write_dataset
 from recbole_tme.data.catalogue import NamedSessions, assemble
 from recbole_tme.data.checks import audit, render
-from recbole_tme.data.clicklog import LogColumns, read_log
 from recbole_tme.data.content import content_sha256
 from recbole_tme.data.download import extract_zip
 from recbole_tme.data.filters import drop_unseen, filter_log
-from recbole_tme.data.inter import read_inter, read_titles
-from recbole_tme.data.lines import read_lines
-from recbole_tme.data.pickles import read_pickle
+from recbole_tme.data.readers.atomic import read_dataset, write_dataset
+from recbole_tme.data.readers.clicklog import LogColumns, read_log
+from recbole_tme.data.readers.inter import read_inter, read_titles
+from recbole_tme.data.readers.lines import read_lines
+from recbole_tme.data.readers.pickles import read_pickle
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.data.sources import FORMATS, SourceFiles, detect_format, find_files
 from recbole_tme.data.split import by_last_click, last_fraction, time_split

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_tme.data.clicklog import is_parquet
+from recbole_tme.data.readers.clicklog import is_parquet
 from recbole_tme.data.textfile import numbered_lines, open_bytes, reading
 from recbole_tme.errors import UserError
 

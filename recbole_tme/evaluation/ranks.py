@@ -15,9 +15,9 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_tme import distributed
 from recbole_tme.errors import UserError
-from recbole_tme.files import write_atomically
+from recbole_tme.nn import distributed
+from recbole_tme.utils.files import write_atomically
 
 # Scores compared at once. A chunk that stays in a core's cache is read three times at the price of one.
 CPU_CHUNK = 2**19

@@ -1,6 +1,7 @@
 """Functions called in Ray's workers: on this machine's cores and GPUs, or on a cluster that runs already.
 
-Ray is imported in functions, here, in :mod:`~recbole_tme.experiment.tuning_ray` and in :mod:`recbole_tme.compat` only.
+Ray is imported in functions, here, in :mod:`~recbole_tme.tuning.ray_tune` and in
+:mod:`~recbole_tme.experiment.ray_versions` only.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 
 import torch
 
-from recbole_tme import compat
 from recbole_tme.data.locate import CACHE_VARIABLE
 from recbole_tme.errors import UserError
+from recbole_tme.experiment import ray_versions
 
 # Bytes. Configurations and results go through the object store; data sets are read by each worker.
 OBJECT_STORE = 200 * 2**20
@@ -79,7 +80,7 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
         _check_size(resources, local_cpus(), torch.cuda.device_count(), "this machine")
         # Ray binds to the machine's address in its network otherwise; read when it is imported.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    ray = compat.import_ray()
+    ray = ray_versions.import_ray()
     if ray.is_initialized():
         raise UserError("this process is connected to Ray already; call ray.shutdown() first")
     common = {
@@ -98,7 +99,7 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
                 **common,
             )
         else:
-            ray.init(address=compat.reachable_ray(address), **common)
+            ray.init(address=ray_versions.reachable_ray(address), **common)
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
             if not any(_fits(resources, node.get("CPU", 0), node.get("GPU", 0)) for node in nodes):

@@ -18,12 +18,12 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from recbole_tme import distributed
-from recbole_tme.config import SessionConfig
+from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.evaluation.ranks import Ranks, rank_all, scorer
-from recbole_tme.representation import item_vectors, singular_values
+from recbole_tme.nn import distributed
+from recbole_tme.nn.embedding_diagnostics import item_vectors, singular_values
 
 # Length of the lists that coverage, popularity and Gini index are of.
 LIST = 20

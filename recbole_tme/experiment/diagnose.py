@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from recbole_tme import tabular
-from recbole_tme.config import SessionConfig, result_settings
+from recbole_tme.config.load import SessionConfig, result_settings
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.data.noise import insert_random_items
@@ -23,9 +22,10 @@ from recbole_tme.evaluation.summary import distinct_names, shown_name
 from recbole_tme.experiment.diagnosis_plot import PlottingMissing, draw
 from recbole_tme.experiment.loading import LoadedRun, load_run
 from recbole_tme.experiment.run import rank_targets
-from recbole_tme.files import write_atomically, writing
-from recbole_tme.representation import diagnose, item_vectors
-from recbole_tme.runs import RunDirectory, finished_runs
+from recbole_tme.nn.embedding_diagnostics import diagnose, item_vectors
+from recbole_tme.runs.directory import RunDirectory, finished_runs
+from recbole_tme.utils import tabular
+from recbole_tme.utils.files import write_atomically, writing
 
 # Inserted clicks per click.
 NOISE_RATES = (0.0, 0.05, 0.1, 0.2, 0.3)

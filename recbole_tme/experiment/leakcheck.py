@@ -17,15 +17,15 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_tme import tabular
-from recbole_tme.config import SessionConfig, load_config, named_files
+from recbole_tme.config.load import SessionConfig, load_config, named_files
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import METRICS
+from recbole_tme.evaluation.protocol import load_data, trained_on
 from recbole_tme.evaluation.ranks import SCORES_AT_ONCE, scorer, target_ranks
 from recbole_tme.experiment.loading import build_model, load_run
-from recbole_tme.experiment.protocol import load_data, trained_on
-from recbole_tme.registry import load_plugin
+from recbole_tme.models.registry import load_plugin
+from recbole_tme.utils import tabular
 
 TAKES_KEYS = True
 # Of the range of the instance's scores; float32 sums of other widths differ by a hundredth of it.

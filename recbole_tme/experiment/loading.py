@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 from recbole.utils import init_seed
 from torch import nn
 
-from recbole_tme.checkpoint import check_catalogue, read_weights, restore_model
-from recbole_tme.config import SessionConfig, load_config
+from recbole_tme.config.load import SessionConfig, load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, build_loaders
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
+from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
 from recbole_tme.evaluation.summary import protocol_differences
-from recbole_tme.experiment.protocol import describe_protocol, load_data, trained_on
-from recbole_tme.models.quick_builtins import quickened
-from recbole_tme.runs import RunDirectory
+from recbole_tme.models.builtin.accelerated import quickened
+from recbole_tme.runs.checkpoint import check_catalogue, read_weights, restore_model
+from recbole_tme.runs.directory import RunDirectory
 
 Loaders = tuple[SessionTrainLoader, SessionEvalLoader | None, SessionEvalLoader]
 

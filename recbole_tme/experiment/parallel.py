@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from recbole_tme import distributed
-from recbole_tme.config import SessionConfig
+from recbole_tme.config.load import SessionConfig
 from recbole_tme.errors import UserError
+from recbole_tme.nn import distributed
 
 # Seconds that processes have to end by themselves once one has failed.
 GRACE = 10
@@ -28,7 +28,7 @@ def in_processes(function: Callable, config: SessionConfig, *arguments: Any) -> 
     """Call ``function(config, *arguments)`` in ``nproc`` processes at once.
 
     Args:
-        function: of a module's top level; it exchanges what it must by :mod:`recbole_tme.distributed`.
+        function: of a module's top level; it exchanges what it must by :mod:`recbole_tme.nn.distributed`.
         config: says how many processes (``nproc``) and on what device; on GPUs each process gets one of its own.
         arguments: further arguments, which can be pickled.
 

@@ -15,23 +15,23 @@ import torch
 import torch.utils.deterministic
 from recbole.utils import init_seed
 
-from recbole_tme import distributed
-from recbole_tme.checkpoint import write_weights
-from recbole_tme.compat import keep_freed_memory
-from recbole_tme.config import SessionConfig
+from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
+from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.evaluation.summary import protocol_differences, result_report
 from recbole_tme.experiment.details import describe
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.parallel import in_processes
-from recbole_tme.experiment.protocol import describe_protocol, load_data, trained_on
-from recbole_tme.files import alone_in, writing
-from recbole_tme.itemlist import ItemList
-from recbole_tme.runs import RunDirectory
-from recbole_tme.training import SessionTrainer
+from recbole_tme.experiment.trainer import SessionTrainer
+from recbole_tme.nn import distributed
+from recbole_tme.runs.checkpoint import write_weights
+from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.itemlist import ItemList
+from recbole_tme.utils.files import alone_in, writing
+from recbole_tme.utils.hardware import keep_freed_memory
 
 logger = logging.getLogger()
 

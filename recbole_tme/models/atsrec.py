@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from recbole_tme import registry
-from recbole_tme.adversarial import add_gradients, fgm, fgsm, free, output_attack, pgd, with_gradient
 from recbole_tme.errors import UserError
+from recbole_tme.models import registry
 from recbole_tme.models.base import SessionRecommender, named
+from recbole_tme.models.builtin.discovery import has_plain_softmax
 from recbole_tme.models.foundation import SequentialRecommender
 from recbole_tme.models.plain_softmax import fused_loss, session_vectors
-from recbole_tme.randomness import replaying, rng_state
-from recbole_tme.recbole_models import has_plain_softmax
+from recbole_tme.nn.adversarial import add_gradients, fgm, fgsm, free, output_attack, pgd, with_gradient
+from recbole_tme.utils.randomness import replaying, rng_state
 
 
 class ATSRec(SequentialRecommender):
@@ -31,7 +31,7 @@ class ATSRec(SequentialRecommender):
     negatives among them: a loss over a sample moves the rows it uses, as it depends on no others. Scores, weights and
     their names, settings and schedules are the backbone's.
 
-    ``adv_attack`` names the way :math:`\delta` is found (see :mod:`recbole_tme.adversarial`).
+    ``adv_attack`` names the way :math:`\delta` is found (see :mod:`recbole_tme.nn.adversarial`).
 
     Source: ATSRec (Zhang and Chen, ICME 2024).
 

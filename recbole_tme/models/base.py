@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recbole_tme.compat import has_fast_bfloat16
 from recbole_tme.errors import UserError
-from recbole_tme.losses import catalogue_cross_entropy
 from recbole_tme.models.foundation import InputType, SequentialRecommender
-from recbole_tme.products import inner_products
-from recbole_tme.row_optim import RowEmbedding
-from recbole_tme.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
+from recbole_tme.nn.losses import catalogue_cross_entropy
+from recbole_tme.nn.row_optim import RowEmbedding
+from recbole_tme.nn.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
+from recbole_tme.nn.scoring import inner_products
+from recbole_tme.utils.hardware import has_fast_bfloat16
 
 # What the catalogue-wide cross entropy is taken over: all of it, sampled negatives, or buckets of hard ones.
 LOSS_TYPES = ("full", "sampled", "scalable")

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_tme.graphs import nodes_to_clicks, session_graph
-from recbole_tme.losses import catalogue_cross_entropy
-from recbole_tme.miners import self_adaptive_negatives
 from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
 from recbole_tme.models.training_free.clicks import train_clicks
 from recbole_tme.nn.dual_attention import AcrossFields, FieldReadout
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
+from recbole_tme.nn.graphs import nodes_to_clicks, session_graph
+from recbole_tme.nn.losses import catalogue_cross_entropy
+from recbole_tme.nn.miners import self_adaptive_negatives
 from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions, shares
 from recbole_tme.nn.repeat_explore import Behaviour, RepeatExplore
+from recbole_tme.nn.sampled_losses import sampled_cross_entropy
 from recbole_tme.nn.unit import KeptUnitRows, unit_rows
-from recbole_tme.sampled_losses import sampled_cross_entropy
 
 
 class DANSeR(SessionRecommender):

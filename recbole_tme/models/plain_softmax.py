@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_tme.losses import catalogue_cross_entropy
 from recbole_tme.models.base import loss_precision
-from recbole_tme.products import inner_products
+from recbole_tme.nn.losses import catalogue_cross_entropy
+from recbole_tme.nn.scoring import inner_products
 
 
 def session_vectors(model: nn.Module, interaction) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from recbole_tme.graphs import Cells, session_nodes, transition_matrix
 from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
 from recbole_tme.nn.gated_graph import GatedGraphLayer
+from recbole_tme.nn.graphs import Cells, session_nodes, transition_matrix
 from recbole_tme.nn.readout import LastClickReadout, shares
 
 

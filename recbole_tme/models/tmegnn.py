@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recbole_tme.graphs import nodes_to_clicks, session_graph
-from recbole_tme.losses import triplet_margin
-from recbole_tme.miners import clamp_window, draw_from_window, scale_window
 from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
+from recbole_tme.nn.graphs import nodes_to_clicks, session_graph
+from recbole_tme.nn.losses import triplet_margin
+from recbole_tme.nn.miners import clamp_window, draw_from_window, scale_window
 from recbole_tme.nn.readout import ReversedPositionReadout, masked_mean, shares
 
 ANCHOR_HIDDEN_SIZE = 512

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from recbole_tme.models.base import Encoded
 from recbole_tme.models.tmegnn import TMEGNN
-from recbole_tme.perturb import discriminate, dynamic_noise, info_nce, shuffled
+from recbole_tme.nn.self_supervised import discriminate, dynamic_noise, info_nce, shuffled
 
 
 class TMEGNNDP(TMEGNN):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_tme.graphs import N_RELATIONS, NO_EDGE
+from recbole_tme.nn.graphs import N_RELATIONS, NO_EDGE
 
 
 class EdgeTypedAttention(nn.Module):

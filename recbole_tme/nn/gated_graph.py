@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from recbole_tme.graphs import Cells
+from recbole_tme.nn.graphs import Cells
 
 # Nodes updated at once: their gates stay in a core's cache, which makes large batches a fifth quicker.
 CPU_ROWS = 512

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from recbole_tme.graphs import Cells
+from recbole_tme.nn.graphs import Cells
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:

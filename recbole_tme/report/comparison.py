@@ -7,10 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recbole_tme import tabular
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import shown_name
-from recbole_tme.files import write_atomically, writing
 from recbole_tme.report import latex, tidy
 from recbole_tme.report.axes import with_sign
 from recbole_tme.report.evaluated import read_by_dataset
@@ -18,6 +16,8 @@ from recbole_tme.report.page import page
 from recbole_tme.report.section import TESTED, Section, assemble
 from recbole_tme.report.sheets import sheets, with_interval
 from recbole_tme.report.tables import caption
+from recbole_tme.utils import tabular
+from recbole_tme.utils.files import write_atomically, writing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

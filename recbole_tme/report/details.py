@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recbole_tme.errors import UserError
 from recbole_tme.report.evaluated import ModelRuns
-from recbole_tme.runs import RunDirectory
+from recbole_tme.runs.directory import RunDirectory
 
 # Words of a command line that say where things lie.
 FOLDERS = re.compile(r" --(run_dir|data_path)[= ]\S+")

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_tme.config import result_settings
+from recbole_tme.config.load import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.evaluation.significance import same_instances
 from recbole_tme.evaluation.summary import distinct_names, protocol_differences, shared_settings
-from recbole_tme.runs import RunDirectory, finished_runs
-from recbole_tme.schema import did_you_mean
+from recbole_tme.runs.directory import RunDirectory, finished_runs
+from recbole_tme.schema.keys import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recbole_tme.config import load_config, result_settings
+from recbole_tme.config.load import load_config, result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import shown_name
-from recbole_tme.files import write_atomically
+from recbole_tme.utils.files import write_atomically
 
 MARK = "# Measured"
 METRICS = ("hit@10", "mrr@10", "hit@20", "mrr@20")

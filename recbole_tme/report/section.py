@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.significance import Comparison, Estimate, compare, estimate
-from recbole_tme.itemlist import ItemList
 from recbole_tme.report.details import Costs, beyond_accuracy, costs, read_command, read_details, read_history
 from recbole_tme.report.evaluated import Evaluated, ModelRuns, find_reference, group_runs
 from recbole_tme.report.slices import SliceGroup, slice_groups
+from recbole_tme.runs.itemlist import ItemList
 
 METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20", "ndcg@20")
 # What models are ranked by comes last; these two are tested, and shown wherever there is no room for all.

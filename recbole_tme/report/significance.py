@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_tme import tabular
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import metric_key, slice_masks
 from recbole_tme.evaluation.ranks import Ranks
@@ -21,9 +20,10 @@ from recbole_tme.evaluation.significance import (
     estimate,
 )
 from recbole_tme.evaluation.summary import shown_name
-from recbole_tme.files import write_atomically
 from recbole_tme.report.evaluated import find_reference, group_runs, read_runs
 from recbole_tme.report.tables import caption
+from recbole_tme.utils import tabular
+from recbole_tme.utils.files import write_atomically
 
 SLICES = ("all", "repeat", "new", "last_click")
 FEWEST_RESAMPLES = 100

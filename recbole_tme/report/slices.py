@@ -10,7 +10,7 @@ import numpy as np
 from recbole_tme.evaluation.metrics import slice_masks
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.evaluation.significance import Estimate, estimate
-from recbole_tme.itemlist import ItemList
+from recbole_tme.runs.itemlist import ItemList
 
 # Clicks before the target, first and last; the last class is open.
 LENGTHS = ((1, 1), (2, 2), (3, 5), (6, 10), (11, None))

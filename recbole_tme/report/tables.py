@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from recbole_tme import tabular
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import distinct_names, protocol_lines, shared_settings, shown_name
-from recbole_tme.files import write_atomically, writing
 from recbole_tme.report.experiments import one_per_seed, write_figures
-from recbole_tme.runs import finished_runs, read_result
+from recbole_tme.runs.directory import finished_runs, read_result
+from recbole_tme.utils import tabular
+from recbole_tme.utils.files import write_atomically, writing
 
 METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from recbole_tme import tabular
 from recbole_tme.evaluation.significance import Comparison, Estimate
 from recbole_tme.report.section import Model, Section
+from recbole_tme.utils import tabular
 
 HEAD = (
     *("dataset", "protocol", "model", "slice", "part", "metric", "value", "low", "high", "seeds", "seed_spread"),

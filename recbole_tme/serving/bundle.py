@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 
-from recbole_tme.checkpoint import read_weights
 from recbole_tme.errors import UserError
-from recbole_tme.files import writing
-from recbole_tme.itemlist import ItemList
+from recbole_tme.runs.checkpoint import read_weights
+from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.saved import SavedModel, build_model
+from recbole_tme.utils.files import writing
 
 FORMAT = "recbole_tme bundle"
 VERSION = 1

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_tme.errors import UserError
-from recbole_tme.files import write_atomically, writing
 from recbole_tme.models.base import SessionRecommender
+from recbole_tme.models.builtin.discovery import is_builtin
+from recbole_tme.models.registry import innermost, load_plugin
 from recbole_tme.models.training_free.base import TrainingFree
-from recbole_tme.recbole_models import is_builtin
-from recbole_tme.registry import innermost, load_plugin
 from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.saved import SavedModel, build_model
+from recbole_tme.utils.files import write_atomically, writing
 
 METADATA = "catalogue.json"
 FORMATS = ("torch", "onnx")

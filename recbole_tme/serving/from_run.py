@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recbole_tme.checkpoint import read_weights
-from recbole_tme.config import load_config, result_settings
+from recbole_tme.config.load import load_config, result_settings
 from recbole_tme.data.prefixes import resolve_padding
 from recbole_tme.errors import UserError
-from recbole_tme.itemlist import ItemList
-from recbole_tme.runs import RunDirectory
+from recbole_tme.recbole_patches.stock import config_to_plain
+from recbole_tme.runs.checkpoint import read_weights
+from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.saved import SavedModel
-from recbole_tme.stock import config_to_plain
 
 
 def read_run(path: Path) -> SavedModel:

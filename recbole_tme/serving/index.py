@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from recbole_tme.errors import UserError
-from recbole_tme.files import write_atomically
+from recbole_tme.utils.files import write_atomically
 
 FILE_NAME = "index.safetensors"
 # To be raised whenever the same weights are indexed in another way.

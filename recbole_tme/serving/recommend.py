@@ -15,11 +15,11 @@ from typing import TextIO
 from tqdm import tqdm
 
 from recbole_tme.errors import UserError
-from recbole_tme.files import replacing
-from recbole_tme.registry import load_plugin
+from recbole_tme.models.registry import load_plugin
 from recbole_tme.serving.answers import Skipped
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.session_files import NamedSession, read_sessions
+from recbole_tme.utils.files import replacing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_tme import registry
-from recbole_tme.checkpoint import restore_model
 from recbole_tme.errors import UserError
-from recbole_tme.itemlist import ItemList
-from recbole_tme.models.quick_builtins import quickened
-from recbole_tme.randomness import replaying, rng_state
+from recbole_tme.models import registry
+from recbole_tme.models.builtin.accelerated import quickened
+from recbole_tme.runs.checkpoint import restore_model
+from recbole_tme.runs.itemlist import ItemList
+from recbole_tme.utils.randomness import replaying, rng_state
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def model_card(recommender: Recommender, path: Path) -> dict[str, Any]:
     metrics = None
     if not is_bundle(path):
         # Reading a run needs RecBole, as its configuration does, and a bundle does not.
-        from recbole_tme.runs import RunDirectory
+        from recbole_tme.runs.directory import RunDirectory
 
         metrics = RunDirectory.open(path).read_metrics()["test"]
     return {

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from recbole_tme.errors import UserError
-from recbole_tme.registry import load_plugin
+from recbole_tme.models.registry import load_plugin
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.server.app import make_app, model_card
 

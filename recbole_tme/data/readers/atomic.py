@@ -1,0 +1,176 @@
+"""Data sets on disk: RecBole's atomic files with one click per row.
+
+A data set ``name`` is a folder ``name`` with ``name.train.inter``, ``name.test.inter``, where it has one
+``name.valid.inter``, where it has readable names ``name.item``, and ``name.json`` that says where it comes from.
+An ``.inter`` file is tab-separated, without quoting, in UTF-8::
+
+    session_id:token  item_id:token  [timestamp:float]  [is_target:float]
+
+with the clicks of a session in consecutive rows and in order, and the sessions in ascending time of their last
+click. ``is_target`` (0 or 1) is there only where not every click but a session's first is a target. RecBole's own
+prefix rows (:mod:`recbole_tme.data.readers.presplit`) are read as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recbole_tme.data.catalogue import assemble
+from recbole_tme.data.readers.inter import read_inter, read_titles
+from recbole_tme.data.sessions import SessionData, Sessions
+from recbole_tme.data.textfile import plain_text
+from recbole_tme.errors import UserError
+from recbole_tme.utils.hardware import return_freed_memory
+
+FORMAT_VERSION = 1
+
+
+def read_dataset(folder: Path, name: str) -> SessionData:
+    """Read a data set's atomic files.
+
+    Items are numbered in order of their first click over train, valid and test.
+
+    Args:
+        folder: the data set's own folder.
+        name: its name, which its files begin with.
+
+    Raises:
+        UserError: naming the file, and the line where there is one.
+    """
+    folder = Path(folder)
+    train_file = folder / f"{name}.train.inter"
+    if not train_file.exists() and (folder / f"{name}.inter").exists():
+        raise UserError(
+            f"{folder / name}.inter is not split: run recbole-tme prepare {folder / name}.inter --name NEW_NAME, "
+            "then use NEW_NAME"
+        )
+    for file in (train_file, folder / f"{name}.test.inter"):
+        if not file.exists():
+            raise UserError(
+                f"{file}: no such file; a data set has {name}.train.inter and {name}.test.inter "
+                "(recbole-tme prepare writes them)"
+            )
+    train = read_inter(train_file)
+    test = read_inter(folder / f"{name}.test.inter")
+    valid_file = folder / f"{name}.valid.inter"
+    valid = read_inter(valid_file) if valid_file.exists() else None
+    item_file = folder / f"{name}.item"
+    titles = read_titles(item_file) if item_file.exists() else {}
+    return_freed_memory()
+    return assemble(name, train, test, valid, titles)
+
+
+def write_dataset(root: Path, data: SessionData, provenance: dict, overwrite: bool = False) -> Path:
+    """Write a data set's folder whole or not at all.
+
+    Args:
+        root: folder the data set's own folder is put in.
+        data: the data set; item ids without a click are not written.
+        provenance: plain data for ``<name>.json``; the format version and the counts are added.
+        overwrite: replace a folder of that name.
+
+    Returns:
+        The data set's folder, ``root / data.name``.
+
+    Raises:
+        UserError: the folder exists and ``overwrite`` is off, an id cannot be written (empty, or with a tab or the
+            end of a line in it), or the place cannot be written to.
+    """
+    root = Path(root)
+    target = root / data.name
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists already; give another name or --overwrite")
+    partial = root / f".{data.name}.{uuid.uuid4().hex}.part"
+    try:
+        partial.mkdir(parents=True)
+        _write_files(partial, data, provenance)
+        _put_in_place(partial, target, overwrite)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _write_files(folder: Path, data: SessionData, provenance: dict) -> None:
+    counts = {"items": len(data.tokens) - 1}
+    for split in ("train", "valid", "test"):
+        sessions = getattr(data, split)
+        if sessions is not None:
+            _write_inter(folder / f"{data.name}.{split}.inter", sessions, data.tokens)
+            counts[split] = {
+                "sessions": len(sessions),
+                "clicks": len(sessions.items),
+                "instances": len(sessions.instances()[0]),
+            }
+    if data.titles:
+        rows = pa.table({"item": list(data.titles), "title": list(data.titles.values())})
+        _write_table(folder / f"{data.name}.item", "item_id:token\ttitle:token_seq", rows)
+    record = {"format_version": FORMAT_VERSION, "name": data.name, "counts": counts, **provenance}
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (folder / f"{data.name}.json").write_text(text, encoding="utf-8")
+
+
+def _write_inter(path: Path, sessions: Sessions, tokens: np.ndarray) -> None:
+    names = pa.array(sessions.ids, pa.string())
+    if len(set(sessions.ids)) < len(sessions):
+        raise UserError(f"{path.name}: two sessions have the same id; give each session its own")
+    header = "session_id:token\titem_id:token"
+    columns = {
+        "session": names.take(pa.array(np.repeat(np.arange(len(sessions)), sessions.lengths))),
+        "item": pa.array(tokens, pa.string()).take(pa.array(sessions.items)),
+    }
+    if sessions.times is not None:
+        header += "\ttimestamp:float"
+        columns["timestamp"] = pa.array(sessions.times, pa.float64())
+    if sessions.is_target is not None:
+        header += "\tis_target:float"
+        columns["is_target"] = pa.array(sessions.is_target.astype(np.int8))
+    _write_table(path, header, pa.table(columns))
+
+
+def _write_table(path: Path, header: str, table: pa.Table, block: int = 1_000_000) -> None:
+    with open(path, "wb") as file:
+        file.write(header.encode() + b"\n")
+        for batch in table.to_batches(max_chunksize=block):
+            for column in batch.columns:
+                if pa.types.is_string(column.type):
+                    _check_names(path, column)
+            fields = [column.cast(pa.string()) for column in batch.columns]
+            lines = pc.binary_join_element_wise(*fields, "\t")
+            lines = pc.binary_join_element_wise(lines, "\n", "")
+            file.write(plain_text(lines))
+
+
+def _check_names(path: Path, names: pa.Array) -> None:
+    bad = pc.or_(pc.match_substring_regex(names, "[\t\r\n]"), pc.equal(names, ""))
+    if pc.any(bad).as_py():
+        raise UserError(
+            f"{path.name}: id {names.filter(bad)[0].as_py()!r} cannot be written; "
+            "ids must not be empty and hold no tab and no end of a line"
+        )
+
+
+def _put_in_place(partial: Path, target: Path, overwrite: bool) -> None:
+    """Rename the finished folder into place; a folder another process has finished meanwhile wins."""
+    old = partial.with_suffix(".old")
+    if overwrite:
+        with suppress(FileNotFoundError):
+            os.replace(target, old)
+    try:
+        os.rename(partial, target)
+    except OSError:
+        if not (target / f"{target.name}.json").exists():
+            with suppress(FileNotFoundError):
+                os.replace(old, target)
+            raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,135 @@
+"""One atomic file: clicks or prefix rows of sessions, or titles of items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from recbole_tme.data.catalogue import NamedSessions, catalogue, text_array
+from recbole_tme.data.readers import presplit
+from recbole_tme.data.sessions import Sessions
+from recbole_tme.data.textfile import NUMBER, TEXT, TOKEN, nearest, read_columns, read_header, row_line
+from recbole_tme.errors import UserError
+
+COLUMNS = {"session_id": "token", "item_id": "token", "timestamp": "float", "is_target": "float"}
+_REQUIRED = ("session_id", "item_id")
+
+
+def read_inter(path: Path) -> NamedSessions:
+    """Read one ``.inter`` file, of clicks or of prefix rows, plain or gzip.
+
+    Raises:
+        UserError: naming the file, and the line where there is one.
+    """
+    header = read_header(path)
+    if any(field.partition(":")[0] == "item_id_list" for field in header):
+        found = presplit.read_presplit(path, check_header(path, header, presplit.COLUMNS, presplit.COLUMNS))
+    else:
+        found = _read_clicks(path, check_header(path, header, COLUMNS, _REQUIRED))
+    if len(found.sessions) == len(found.sessions.items):
+        raise UserError(f"{path}: every session has one click only, so that there is nothing to predict")
+    return found
+
+
+def check_header(path: Path, header: list[str], known: dict[str, str], required: Iterable[str]) -> list[str]:
+    """Column names of a header of ``name:type`` fields.
+
+    Raises:
+        UserError: a field without type or of another type than ``known`` gives it, an unknown column, a column of
+            ``required`` that is missing.
+    """
+    where = f"{path} line 1"
+    names = []
+    for field in header:
+        name, _, kind = field.partition(":")
+        if len(header) == 1 and " " in field:
+            raise UserError(f"{where}: columns are separated by tabs, not spaces")
+        if name not in known:
+            raise UserError(
+                f"{where}: unknown column {field!r}{nearest(name, list(known))}; "
+                f"known are {', '.join(f'{n}:{k}' for n, k in known.items())}"
+            )
+        if kind != known[name]:
+            raise UserError(f"{where}: column {field!r} must be {name}:{known[name]}")
+        names.append(name)
+    for name in required:
+        if name not in names:
+            raise UserError(f"{where}: column {name}:{known[name]} is missing")
+    return names
+
+
+def _read_clicks(path: Path, names: list[str]) -> NamedSessions:
+    types = {"token": TOKEN, "float": NUMBER}
+    table = read_columns(path, names, {name: types[COLUMNS[name]] for name in names})
+    session = table["session_id"].chunk(0)
+    item = table["item_id"].chunk(0)
+    codes = session.indices.to_numpy()
+    begins = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
+    # Sessions are coded in order of appearance: one that returns has a code below the highest so far.
+    run_codes = codes[begins]
+    returns = np.flatnonzero(np.diff(run_codes) < 0)
+    if len(returns):
+        row = int(begins[returns[0] + 1])
+        raise UserError(
+            f"{path} line {row_line(path, row)}: session {session[row].as_py()!r} returns after others; "
+            "rows of a session must be consecutive (recbole-tme prepare puts a click log in order)"
+        )
+    offsets = np.append(begins, len(codes)).astype(np.int64)
+    times = table["timestamp"].to_numpy() if "timestamp" in names else None
+    if times is not None:
+        _check_order(path, times, offsets)
+    is_target = None
+    if "is_target" in names:
+        flags = table["is_target"].to_numpy()
+        odd = np.flatnonzero((flags != 0) & (flags != 1))
+        if len(odd):
+            raise UserError(f"{path} line {row_line(path, int(odd[0]))}: is_target must be 0 or 1")
+        is_target = flags == 1
+    sessions = Sessions(
+        items=item.indices.to_numpy() + 1,
+        offsets=offsets,
+        ids=text_array(session.dictionary),
+        times=times,
+        is_target=is_target,
+    )
+    return NamedSessions(sessions, catalogue(item.dictionary.to_pylist()))
+
+
+def _check_order(path: Path, times: np.ndarray, offsets: np.ndarray) -> None:
+    back = np.diff(times) < 0
+    back[offsets[1:-1] - 1] = False
+    if back.any():
+        line = row_line(path, int(np.argmax(back)) + 1)
+        raise UserError(
+            f"{path} line {line}: the click is earlier than the one before it in its session; "
+            "recbole-tme prepare puts a click log in order"
+        )
+    last = times[offsets[1:] - 1]
+    back = np.diff(last) < 0
+    if back.any():
+        line = row_line(path, int(offsets[np.argmax(back) + 1]))
+        raise UserError(
+            f"{path} line {line}: the session ends earlier than the one before it; sessions must be in time order "
+            "of their last click (recbole-tme prepare puts a click log in order)"
+        )
+
+
+def read_titles(path: Path) -> dict[str, str]:
+    """Readable names from a RecBole ``.item`` file: the first column that is called a title or a name.
+
+    Returns:
+        Name per external item id, empty where no column is called so.
+
+    Raises:
+        UserError: naming the file, and the line where there is one.
+    """
+    names = [field.partition(":")[0] for field in read_header(path)]
+    if "item_id" not in names:
+        raise UserError(f"{path} line 1: column item_id:token is missing{nearest('item_id', names)}")
+    title = next((name for name in names if "title" in name or "name" in name), None)
+    if title is None:
+        return {}
+    table = read_columns(path, names, {"item_id": TOKEN, title: TEXT})
+    return dict(zip(table["item_id"].to_pylist(), table[title].to_pylist()))

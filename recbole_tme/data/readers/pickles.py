@@ -1,0 +1,110 @@
+"""The field's pickled splits: ``all_train_seq.txt`` and ``test.txt``.
+
+A pickle is a program. These hold nothing but lists of numbers, so that every class and function a file asks for
+is refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from recbole_tme.data.catalogue import NamedSessions, catalogue, number_names
+from recbole_tme.data.ragged import to_offsets
+from recbole_tme.data.readers.presplit import fold
+from recbole_tme.data.sessions import Sessions
+from recbole_tme.data.textfile import open_bytes, reading
+from recbole_tme.errors import UserError
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds lists, tuples, numbers and strings, and nothing that has to be looked up by name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise UserError(f"asks for {module}.{name}; a split holds plain lists only, and calling it is refused")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise UserError("asks for an object from outside the file, which is refused")
+
+
+def load_plain(path: Path) -> Any:
+    """Unpickle a file of plain data, gzip or not, without letting it call anything.
+
+    Raises:
+        UserError: the file wants to call something, is cut short, or is no pickle.
+    """
+    try:
+        with reading(path), open_bytes(path) as file:
+            return _PlainUnpickler(file).load()
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(str(path)) else f"{path}: the pickle {text}") from None
+    except Exception as error:
+        # A damaged pickle may raise almost anything: the stream is a program that runs astray.
+        raise UserError(f"{path}: a damaged or incomplete pickle ({type(error).__name__}); fetch it again") from None
+
+
+def read_pickle(path: Path) -> NamedSessions:
+    """Read a pickled list of sessions, or a pickled pair (prefixes, targets) folded back into sessions.
+
+    Item ids are integers or strings. Sessions have no names of their own and are numbered from 1.
+
+    Raises:
+        UserError: naming the file, and the position where there is one.
+    """
+    content = load_plain(path)
+    if not isinstance(content, list | tuple) or not content:
+        raise UserError(f"{path}: a list of sessions or a pair (prefixes, targets) is expected")
+    is_pair = (
+        len(content) == 2
+        and all(isinstance(part, list | tuple) for part in content)
+        and (isinstance(content, tuple) or _holds_lists(content[0]))
+    )
+    if is_pair:
+        prefixes, targets = content
+        if len(prefixes) != len(targets):
+            raise UserError(f"{path}: {len(prefixes)} prefixes but {len(targets)} targets; fetch the file again")
+        if not targets:
+            raise UserError(f"{path}: no instances in it")
+        items, offsets = _flatten(path, prefixes)
+        codes, tokens = _encode(path, [*items, *targets])
+        sessions, _ = fold(codes[: len(items)], offsets, codes[len(items) :])
+    else:
+        items, offsets = _flatten(path, content)
+        codes, tokens = _encode(path, items)
+        sessions = Sessions(items=codes, offsets=offsets, ids=number_names(1, len(content)))
+    return NamedSessions(sessions, tokens, unnamed=True)
+
+
+def _holds_lists(content: Any) -> bool:
+    return bool(content) and isinstance(content[0], list | tuple)
+
+
+def _flatten(path: Path, rows: Any) -> tuple[list, np.ndarray]:
+    for k, row in enumerate(rows):
+        if not isinstance(row, list | tuple) or not row:
+            raise UserError(f"{path}: entry {k + 1} is {row!r:.40}, a list of item ids is expected")
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    return list(chain.from_iterable(rows)), to_offsets(lengths)
+
+
+def _encode(path: Path, items: list) -> tuple[np.ndarray, np.ndarray]:
+    kinds = set(map(type, items))
+    if kinds == {int}:
+        try:
+            names = pa.array(items, pa.int64()).dictionary_encode()
+        except OverflowError:
+            raise UserError(f"{path}: an item id is beyond 64 bits; write it as a string") from None
+    elif kinds == {str}:
+        names = pa.array(items, pa.string()).dictionary_encode()
+        if "" in set(names.dictionary.to_pylist()):
+            raise UserError(f"{path}: an empty item id; give it a name")
+    else:
+        shown = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise UserError(f"{path}: item ids must be all integers or all strings, not {shown}")
+    return names.indices.to_numpy() + 1, catalogue(names.dictionary.cast(pa.string()).to_pylist())

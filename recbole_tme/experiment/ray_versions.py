@@ -1,0 +1,130 @@
+"""Ray as its releases have it: what has moved from one to the next, and a cluster that may not answer."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stderr, suppress
+from types import ModuleType
+from typing import Any
+
+from recbole_tme.errors import UserError
+
+# Seconds that a Ray cluster has to accept a connection, and again to answer.
+RAY_ANSWERS_WITHIN = 8
+
+
+def import_ray() -> ModuleType:
+    """Ray without its reports home, its warnings about setuptools and the files of its own loggers.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import ray
+    except ImportError as error:
+        raise UserError(f"Ray cannot be imported ({error}); pip install 'ray[tune]>=2.6,<2.7'") from error
+    return ray
+
+
+def report_to_tuner() -> Callable[[dict], None]:
+    """The function by which a trial reports metrics; Ray has moved it from release to release.
+
+    It was ``ray.air.session.report`` until 2.6, ``ray.train.report`` from 2.7 and ``ray.tune.report`` from 2.4x on;
+    ``ray.tune.report`` and ``ray.train.report`` of the older releases are other functions, which take keywords.
+    """
+    from ray import train, tune
+
+    candidates = [tune, train]
+    with suppress(ImportError):
+        from ray.air import session
+
+        candidates.append(session)
+    for module in candidates:
+        report = getattr(module, "report", None)
+        if callable(report) and "metrics" in inspect.signature(report).parameters:
+            return report
+    raise UserError("this version of Ray reports metrics in no known way; pip install 'ray[tune]>=2.6,<2.7'")
+
+
+def tuner_state() -> tuple[str, Any]:
+    """Inside a trial: Ray's name of it, and the checkpoint that it is to go on from, or None; moved like ``report``."""
+    from ray import train, tune
+
+    for module in (tune, train):
+        if hasattr(module, "get_context") and hasattr(module, "get_checkpoint"):
+            return module.get_context().get_trial_id(), module.get_checkpoint()
+    from ray.air import session
+
+    return session.get_trial_id(), session.get_checkpoint()
+
+
+def tuner_settings() -> ModuleType:
+    """The module whose ``RunConfig``, ``FailureConfig`` and ``Checkpoint`` Ray's Tuner takes.
+
+    It is ``ray.tune`` where that has them, else ``ray.train``, in 2.6 ``ray.air``.
+    """
+    from ray import air, train, tune
+
+    return next(module for module in (tune, train, air) if hasattr(module, "RunConfig"))
+
+
+def reachable_ray(address: str) -> str:
+    """The address of a Ray cluster that answers, as ``HOST:PORT``.
+
+    ``ray.init`` tries an address at which nothing answers for 100 seconds and then ends the process.
+
+    Args:
+        address: ``HOST:PORT``, or ``auto`` for the cluster this machine is a node of.
+
+    Raises:
+        UserError: nothing answers within a few seconds, or what answers is not Ray.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    remedy = "start one with ray start --head, or leave the address out"
+    host, colon, port = address.rpartition(":")
+    if address != "auto" and not (host and colon and port.isdecimal() and int(port) < 2**16):
+        raise UserError(f"Ray address {address!r} is neither auto nor HOST:PORT, such as 192.0.2.1:6379")
+    try:
+        found = canonicalize_bootstrap_address(address)
+        host, _, port = found.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=RAY_ANSWERS_WITHIN).close()
+    except OSError as error:
+        reason = str(error).partition(". ")[0] if address == "auto" else error.strerror or error
+        raise UserError(f"no Ray cluster can be reached at {address} ({reason}); {remedy}") from error
+    try:
+        answers = _is_ray(found)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"the Ray at {address} does not take this one ({error}); {remedy}") from error
+    if not answers:
+        raise UserError(f"what answers at {address} is not Ray; {remedy}")
+    return found
+
+
+def _is_ray(address: str) -> bool:
+    """Whether Ray answers there soon; RuntimeError or TypeError where it is of another version or wants a token."""
+    import ray
+
+    if hasattr(ray._raylet, "check_health"):
+        # It prints a traceback where nothing answers.
+        with redirect_stderr(io.StringIO()):
+            return ray._raylet.check_health(address, timeout=RAY_ANSWERS_WITHIN)
+    # Later versions can ask only with limits that are too long for a user who waits; the process may need to be ended.
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", f"--address={address}"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=2 * RAY_ANSWERS_WITHIN)
+    except subprocess.TimeoutExpired:
+        return False
+    if asked.returncode:
+        raise RuntimeError(asked.stderr.strip().rpartition("\n")[2])
+    return True

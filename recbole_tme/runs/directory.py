@@ -1,0 +1,250 @@
+"""The run directory: the contract between training and everything that reads results.
+
+``<run_dir>/<dataset>/<model>/<utc>-s<seed>-<hash>/`` holds
+
+=====================  ================================================================================
+``config.yaml``        resolved settings; ``--config_files=`` with it repeats the run
+``history.csv``        a row per epoch: phase, named losses, learning rate, seconds, validation metrics
+``checkpoint-*.pt``    everything ``--resume`` needs, as of a phase's last finished epoch
+``model.safetensors``  weights of the selected epoch
+``items.txt``          external item id per row of the embedding table, row 0 is padding
+``catalogue.json``     each item's clicks in training, and titles where there are any
+``ranks.npz``          rank of every test instance
+``details.json``       cost, which items are recommended, the item table's spectrum and a few examples
+``environment.json``   versions and machine
+``log.txt``            what was logged
+``tensorboard/``       the same curves for TensorBoard
+``metrics.json``       results; written last, so that its presence says "finished"
+``diagnosis.json``     what ``diagnose`` found later, with its plot beside it
+=====================  ================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from recbole_tme.config.load import result_settings
+from recbole_tme.errors import UserError
+from recbole_tme.schema.yamlfile import read_settings
+from recbole_tme.utils.files import write_atomically, writing
+
+REPORTED_PACKAGES = ("recbole_tme", "recbole", "torch", "numpy", "pandas", "scipy", "pyarrow", "ray")
+
+
+class RunDirectory:
+    """One run's files, by name.
+
+    Args:
+        path: an existing directory; see :meth:`create` for a new one and :meth:`open` for a finished or broken-off one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.history_file = self.path / "history.csv"
+        self.model_file = self.path / "model.safetensors"
+        self.items_file = self.path / "items.txt"
+        self.catalogue_file = self.path / "catalogue.json"
+        self.ranks_file = self.path / "ranks.npz"
+        self.details_file = self.path / "details.json"
+        self.metrics_file = self.path / "metrics.json"
+        self.environment_file = self.path / "environment.json"
+        self.log_file = self.path / "log.txt"
+        self.tensorboard_dir = self.path / "tensorboard"
+
+    @classmethod
+    def create(cls, root: Path, dataset: str, model: str, seed: int, config_hash: str) -> RunDirectory:
+        """Make a new, uniquely named run directory.
+
+        Raises:
+            UserError: ``root`` cannot be written.
+        """
+        parent = _folder(root, dataset, model)
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+        name = f"{stamp}-{_name(seed, config_hash)}"
+        with writing(parent):
+            # Runs of one second and setting (parallel trials) get a counter.
+            for attempt in range(1, 10_000):
+                path = parent / (name if attempt == 1 else f"{name}-{attempt}")
+                try:
+                    path.mkdir(parents=True)
+                except FileExistsError:
+                    continue
+                return cls(path)
+        raise UserError(f"{parent} holds too many runs named {name}; remove some")
+
+    @classmethod
+    def existing(cls, root: Path, dataset: str, model: str, seed: int, config_hash: str) -> list[RunDirectory]:
+        """What :meth:`create` made for the same arguments, the oldest first, finished or not."""
+        found = _folder(root, dataset, model).glob(f"*-{_name(seed, config_hash)}*")
+        return [cls(path) for path in sorted(found) if (path / "config.yaml").is_file()]
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunDirectory:
+        """Open an existing run directory.
+
+        Raises:
+            UserError: it does not exist or holds no ``config.yaml``.
+        """
+        run = cls(Path(path))
+        if not run.config_file.is_file():
+            raise UserError(f"{path} is not a run directory: it has no config.yaml")
+        return run
+
+    def checkpoint_file(self, phase: str) -> Path:
+        """Where training phase ``phase`` keeps its state."""
+        return self.path / f"checkpoint-{phase}.pt"
+
+    def remove(self) -> None:
+        """Delete the directory and all in it, and the folders of its model and data set where nothing else is left."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for folder in (self.path.parent, self.path.parent.parent):
+                folder.rmdir()
+
+    @property
+    def finished(self) -> bool:
+        return self.metrics_file.is_file()
+
+    def write_config(self, plain: Mapping) -> None:
+        text = yaml.safe_dump(dict(plain), sort_keys=True, allow_unicode=True)
+        write_atomically(self.config_file, text.encode())
+
+    def write_items(self, tokens: Sequence[str]) -> None:
+        write_atomically(self.items_file, ("\n".join(map(str, tokens)) + "\n").encode())
+
+    def write_metrics(self, metrics: Mapping) -> None:
+        write_atomically(self.metrics_file, (json.dumps(metrics, indent=1) + "\n").encode())
+
+    def write_details(self, details: Mapping) -> None:
+        write_atomically(self.details_file, (json.dumps(details, indent=1) + "\n").encode())
+
+    def read_metrics(self) -> dict:
+        """The run's results.
+
+        Raises:
+            UserError: as :func:`read_result`.
+        """
+        return read_result(self.metrics_file)
+
+    def read_config(self) -> dict:
+        """The run's settings as plain data.
+
+        Raises:
+            UserError: the file is not YAML.
+        """
+        return read_settings(self.config_file).values
+
+    def read_items(self) -> list[str]:
+        """External item id by internal id, the padding token first.
+
+        Raises:
+            UserError: the file is missing or no text.
+        """
+        try:
+            # Only "\n" ends an id: some of the characters that splitlines() knows may be part of one.
+            return self.items_file.read_bytes().decode().removesuffix("\n").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.items_file} cannot be read ({error}); train the model again") from error
+
+    def write_environment(self, extra: Mapping) -> None:
+        write_atomically(self.environment_file, (json.dumps(environment() | dict(extra), indent=1) + "\n").encode())
+
+    def read_environment(self) -> dict:
+        """Versions, machine and protocol that the run began with.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        try:
+            return json.loads(self.environment_file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.environment_file} cannot be read ({error}); start a new run") from error
+
+    def write_history(self, rows: Sequence[Mapping]) -> None:
+        """Write all epochs so far; columns are the union of the rows' keys in order of appearance."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.history_file, text.getvalue().encode())
+
+
+def _folder(root: Path, dataset: str, model: str) -> Path:
+    # "recbole:SRGNN" would be no folder name everywhere.
+    return Path(root) / dataset / model.replace(":", "-")
+
+
+def _name(seed: int, config_hash: str) -> str:
+    """The part of a run directory's name that says what was run."""
+    return f"s{seed}-{config_hash}"
+
+
+def read_result(file: Path) -> dict:
+    """One run's ``metrics.json``, in its run directory or copied from there.
+
+    Raises:
+        UserError: the file is not one, or it is in a run directory whose configuration cannot be read.
+    """
+    try:
+        result = json.loads(file.read_text())
+    except ValueError:
+        result = None
+    if not isinstance(result, dict) or not {"model", "seed", "protocol", "test", "slices"} <= set(result):
+        raise UserError(f"{file} is not the metrics.json of a run; name one, or a run directory")
+    config = file.with_name("config.yaml")
+    if "settings" not in result and config.is_file():
+        result["settings"] = result_settings(read_settings(config).values)
+    return result
+
+
+def finished_runs(paths: Iterable[Path]) -> list[RunDirectory]:
+    """The runs at or below some paths, each once, those of a folder by name.
+
+    Raises:
+        UserError: a path does not exist, or holds no finished run.
+    """
+    runs: dict[Path, RunDirectory] = {}
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} does not exist; name a run directory")
+        files = [path / "metrics.json"] if (path / "config.yaml").is_file() else sorted(path.rglob("metrics.json"))
+        found = [
+            RunDirectory(file.parent) for file in files if file.is_file() and (file.parent / "config.yaml").is_file()
+        ]
+        if not found:
+            raise UserError(f"{path} holds no finished run (a directory with config.yaml and metrics.json)")
+        runs |= {run.path.resolve(): run for run in found if run.path.resolve() not in runs}
+    return list(runs.values())
+
+
+def environment() -> dict:
+    """Versions and machine a run was made with, as plain data."""
+    versions = {}
+    for package in REPORTED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }

@@ -1,0 +1,184 @@
+"""What happened in a study, written down as it happens, so that a study can go on after any end.
+
+``journal.jsonl`` has a line per event; a line that was cut off by the end of the process is none. Events of a trial:
+``begin`` (its settings), ``epoch`` (its scores), ``lost`` (its worker was; the trial is begun again) and ``end``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recbole_tme.errors import UserError
+from recbole_tme.utils.files import writing
+
+FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
+# Of a trial without an end: running, or cut off by the budget or with the process.
+OPEN = "open"
+
+
+@dataclass
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: counted from 0.
+        settings: the values of the active keys of the space; of population-based training those of its last epoch.
+        rows: one per epoch, in order: ``epoch`` (counted from 1), ``score`` (the best so far), ``epoch_score``,
+            ``seconds`` (of all its epochs so far).
+        status: :data:`FINISHED`, :data:`STOPPED`, :data:`FAILED` or :data:`OPEN`.
+        trace: the traceback of a failed one.
+        lost: how many workers it lost.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    status: str = OPEN
+    trace: str = ""
+    lost: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.status != OPEN
+
+    @property
+    def score(self) -> float | None:
+        """The best validation score of its epochs; None before the first."""
+        return self.rows[-1]["score"] if self.rows else None
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The first epoch, counted from 1, with that score."""
+        return next((row["epoch"] for row in self.rows if row["score"] == self.score), None)
+
+    @property
+    def seconds(self) -> float:
+        return self.rows[-1]["seconds"] if self.rows else 0.0
+
+
+class Journal:
+    """The events of one study, on disk and in mind.
+
+    Args:
+        path: the file; an existing one is read first.
+
+    Raises:
+        UserError: the file cannot be read or written, another process is at work on it, or a line in its middle is
+            none of a journal.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.trials: list[Trial] = []
+        self.seconds_before = 0.0
+        self._last_time: float | None = None
+        with writing(self.path):
+            self._file = self.path.open("ab")
+        _lock(self._file, self.path)
+        whole = self._read()
+        with writing(self.path):
+            # What was cut off would make the next line unreadable.
+            self._file.truncate(whole)
+        self._started = time.time()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the study so far, over all its processes."""
+        return self.seconds_before + time.time() - self._started
+
+    def start(self) -> None:
+        """Note that a process takes the study up."""
+        self._write({"event": "start"})
+
+    def begin(self, settings: dict[str, Any]) -> Trial:
+        """A further trial."""
+        self._write({"event": "begin", "trial": len(self.trials), "settings": settings})
+        return self.trials[-1]
+
+    def epoch(self, trial: Trial, row: dict[str, Any], settings: dict[str, Any] | None = None) -> bool:
+        """A trial's epoch; one that is known already is none. Returns whether it was new.
+
+        Args:
+            trial: the trial.
+            row: as in :attr:`Trial.rows`.
+            settings: those it was trained with, where they have changed.
+        """
+        if trial.ended or (trial.rows and row["epoch"] <= trial.rows[-1]["epoch"]):
+            return False
+        changed = {} if settings in (None, trial.settings) else {"settings": settings}
+        self._write({"event": "epoch", "trial": trial.number, "row": row} | changed)
+        return True
+
+    def lost(self, trial: Trial) -> None:
+        """A trial's worker ended without a word."""
+        self._write({"event": "lost", "trial": trial.number})
+
+    def end(self, trial: Trial, status: str, trace: str = "") -> None:
+        """A trial's end; only the first one counts."""
+        if not trial.ended:
+            self._write({"event": "end", "trial": trial.number, "status": status, "trace": trace})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, event: dict[str, Any]) -> None:
+        event["time"] = round(time.time(), 3)
+        with writing(self.path):
+            self._file.write(json.dumps(event).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._apply(event)
+
+    def _read(self) -> int:
+        """Take over the file's events; returns how many bytes of it are whole lines."""
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {self.path}: {error.strerror}") from error
+        whole = content.rfind(b"\n") + 1
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                event = json.loads(line)
+                self._spend(event)
+                self._apply(event)
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                raise UserError(f"{self.path}:{number}: no line of a study's journal; start a new study") from error
+        return whole
+
+    def _spend(self, event: dict[str, Any]) -> None:
+        """Count the time between two events of one process."""
+        if event["event"] != "start" and self._last_time is not None:
+            self.seconds_before += max(0.0, event["time"] - self._last_time)
+        self._last_time = event["time"]
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        if event["event"] == "begin":
+            self.trials.append(Trial(event["trial"], event["settings"]))
+            return
+        if event["event"] == "start":
+            return
+        trial = self.trials[event["trial"]]
+        if event["event"] == "epoch":
+            trial.rows.append(event["row"])
+            trial.settings = event.get("settings", trial.settings)
+        elif event["event"] == "lost":
+            trial.lost += 1
+        elif event["event"] == "end":
+            trial.status, trial.trace = event["status"], event["trace"]
+
+
+def _lock(file, path: Path) -> None:
+    """Keep other processes off a file until this one ends, however it does."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"another process is at work on the study in {path.parent}; wait for it or end it") from None

@@ -1,0 +1,285 @@
+"""A study: many trials of one model with settings from a space, by validation alone, which can go on after any end."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from recbole_tme.config.load import SessionConfig, load_config
+from recbole_tme.experiment import cluster
+from recbole_tme.experiment.run import run
+from recbole_tme.tuning.journal import FAILED, FINISHED, STOPPED, Journal, Trial
+from recbole_tme.tuning.plan import Plan
+from recbole_tme.tuning.ray_tune import tune_trials
+from recbole_tme.tuning.search import Search, make_search
+from recbole_tme.tuning.space import Space, load_space
+from recbole_tme.tuning.trial import TrialPlan, train_trial
+from recbole_tme.utils.files import write_atomically, writing
+
+ROW_KEYS = ("epoch", "score", "epoch_score", "seconds", "last")
+
+# Repetitions in a row after which a space is taken to be exhausted.
+SUGGESTIONS = 100
+
+
+class Study:
+    """A study's folder, its journal and its search.
+
+    Also the source of trials for Ray (:class:`~recbole_tme.tuning.ray_tune.TrialSource`). Trials that an earlier
+    process began are given out first: the ended ones only to have their epochs reported again, so that the scheduler
+    judges the next ones by them, the others to go on.
+
+    Args:
+        folder: as made by :meth:`create`.
+        changed: called with the study after each epoch and each end.
+        plan: replaces the stored one, for another budget or other resources.
+
+    Raises:
+        UserError: the folder is none of a study, or damaged.
+    """
+
+    def __init__(self, folder: Path, changed: Callable[[Study], None] = lambda study: None, plan: Plan | None = None):
+        self.folder = Path(folder)
+        self.plan = plan or Plan.read(self.folder)
+        self.config: SessionConfig = load_config(config_dict=self.plan.settings)
+        self.space: Space = load_space(self.config, self.folder / "space.yaml").without(self.plan.fixed)
+        self.journal = Journal(self.folder / "journal.jsonl")
+        self.search: Search = make_search(self.plan.search, self.space, self.plan.seed, begun=len(self.trials))
+        # How many trials there is room for at a time; on a cluster, nodes come and go.
+        self.slots: Callable[[], int] = lambda: 1
+        self._changed = changed
+        self._exhausted = False
+        self._generator = random.Random(f"{self.plan.seed}/{self.journal.seconds_before}")
+        self._live: dict[str, Trial] = {}
+        self._population = self.plan.scheduler == "pbt"
+        broken_off = [trial for trial in self.trials if not trial.ended]
+        # Only these schedulers judge a trial by those that ended before.
+        learns = self.plan.scheduler in ("asha", "median") and (broken_off or not self._full)
+        self._waiting = list(self.trials) if learns else broken_off
+        for trial in self.trials:
+            if trial.ended:
+                self._tell(trial)
+
+    @classmethod
+    def create(cls, folder: Path, plan: Plan, space_source: Path, **arguments: Any) -> Study:
+        """Make a study's folder, whole or not at all.
+
+        Raises:
+            UserError: the space is wrong, or the folder cannot be written.
+        """
+        with writing(folder):
+            folder.mkdir(parents=True)
+        try:
+            write_atomically(folder / "space.yaml", space_source.read_bytes())
+            plan.write(folder)
+            return cls(folder, **arguments)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    @property
+    def trials(self) -> list[Trial]:
+        return self.journal.trials
+
+    @property
+    def metric(self) -> str:
+        """The validation metric that is maximised."""
+        return self.config["valid_metric"]
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best score: among those that ended by themselves, for only these can be repeated."""
+        scored = [trial for trial in self.trials if trial.rows]
+        finished = [trial for trial in scored if trial.status == FINISHED]
+        return max(finished or scored, key=lambda trial: trial.score, default=None)
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial of the study has ended and no further one is to come."""
+        return not self._waiting and self.exhausted() and all(trial.ended for trial in self.trials)
+
+    def run(self) -> None:
+        """Work on the study until it is done or its budget is spent. To be used inside a connection to Ray.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        if self.done:
+            return
+        self.slots = lambda: max(1, cluster.slots(self.plan.resources))
+        self.journal.start()
+        records = self.folder / ".ray"
+        shutil.rmtree(records, ignore_errors=True)
+        if self._population:
+            self._numbers.mkdir(parents=True)
+        trial_plan = TrialPlan(self.plan.settings, str(self.folder.absolute()), self.plan.resources.threads)
+        tune_trials(
+            train_trial, trial_plan, self, self.plan.resources, self.plan.scheduler, self.config["epochs"], records
+        )
+        shutil.rmtree(records, ignore_errors=True)
+        for trial in self.trials:
+            if trial.ended:
+                self._drop_checkpoints(trial)
+
+    @property
+    def _numbers(self) -> Path:
+        """Of population-based training: a file per trial, by Ray's name of it, with its number."""
+        return self.folder.absolute() / ".ray" / "numbers"
+
+    # What Ray asks of the source of its trials.
+
+    def next(self, name: str) -> dict[str, Any] | None:
+        # A population trains in turns, all of it before any of it goes on.
+        if not self._population and len(self._live) >= self.slots():
+            return None
+        trial = self._waiting.pop(0) if self._waiting else self._begin()
+        if trial is None:
+            return None
+        self._live[name] = trial
+        if self._population:
+            (self._numbers / name).write_text(str(trial.number))
+            return {
+                "number": trial.number,
+                "settings": dict(trial.settings),
+                "rows": [],
+                "ended": False,
+                "population": str(self._numbers),
+            }
+        return {
+            "number": trial.number,
+            "settings": dict(trial.settings),
+            "rows": list(trial.rows),
+            "ended": trial.ended,
+        }
+
+    def _begin(self) -> Trial | None:
+        settings = self._new_settings()
+        if settings is None:
+            self._exhausted = True
+            return None
+        return self.journal.begin(settings)
+
+    def _new_settings(self) -> dict[str, Any] | None:
+        """Settings that no trial has had: with the same seed, a repetition can only have the same score."""
+        for _ in range(SUGGESTIONS):
+            settings = self.search.suggest()
+            if settings is None or self._population or all(settings != trial.settings for trial in self.trials):
+                return settings
+            # Without a score, the repetition counts for nothing in what the search expects.
+            self.search.tell(settings, None, None)
+        return None
+
+    def exhausted(self) -> bool:
+        return not self._waiting and (self._exhausted or self._full)
+
+    @property
+    def _full(self) -> bool:
+        """Whether all trials that the budget allows have begun."""
+        limit = self.plan.budget.trials
+        return limit is not None and len(self.trials) >= limit
+
+    def row(self, name: str, row: Mapping[str, Any]) -> None:
+        trial = self._live.get(name)
+        if trial is None or trial.ended:
+            return
+        if row.get("trace"):
+            self._end(trial, FAILED, row["trace"])
+        elif self.journal.epoch(trial, {key: row[key] for key in ROW_KEYS}, self._settings_of(row)):
+            if row["last"]:
+                self._end(trial, FINISHED)
+            self._changed(self)
+
+    def _settings_of(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        return json.loads(row["settings"]) if self._population else None
+
+    def explore(self, assignment: dict[str, Any]) -> dict[str, Any]:
+        return assignment | {"settings": self.space.perturb(assignment["settings"], self._generator)}
+
+    def ended(self, name: str) -> None:
+        trial = self._live.pop(name, None)
+        # At the end of the budget Ray ends every trial: these may go on with another one.
+        if trial is not None and not trial.ended and not self.over():
+            self._end(trial, STOPPED)
+            self._changed(self)
+
+    def lost(self, name: str) -> None:
+        trial = self._live.pop(name, None)
+        if trial is not None and not trial.ended:
+            self.journal.lost(trial)
+            self._end(trial, FAILED, "the trial's worker was killed or its node was lost, also when it was tried again")
+            self._changed(self)
+
+    def over(self) -> bool:
+        budget = self.plan.budget
+        gpu_seconds = self.plan.resources.gpus * sum(trial.seconds for trial in self.trials)
+        return (budget.seconds is not None and self.journal.seconds >= budget.seconds) or (
+            budget.gpu_hours is not None and gpu_seconds >= 3600 * budget.gpu_hours
+        )
+
+    def _end(self, trial: Trial, status: str, trace: str = "") -> None:
+        self.journal.end(trial, status, trace)
+        self._tell(trial)
+        if not self._population:
+            self._drop_checkpoints(trial)
+        if trace:
+            with writing(self._folder_of(trial)):
+                self._folder_of(trial).mkdir(parents=True, exist_ok=True)
+            write_atomically(self._folder_of(trial) / "error.txt", trace.encode())
+
+    def _drop_checkpoints(self, trial: Trial) -> None:
+        """Remove what nothing goes on from any more: tens of megabytes each."""
+        for checkpoint in self._folder_of(trial).glob("checkpoint-*.pt"):
+            checkpoint.unlink(missing_ok=True)
+
+    def _tell(self, trial: Trial) -> None:
+        score = None if trial.status == FAILED else trial.score
+        self.search.tell(trial.settings, score, trial.rows[-1]["epoch"] if trial.status == STOPPED else None)
+
+    def _folder_of(self, trial: Trial) -> Path:
+        return self.folder / "trials" / f"{trial.number:04d}"
+
+
+def final_runs(study: Study, n_seeds: int, known: Sequence[Mapping[str, Any]] = ()) -> Iterator[dict[str, Any]]:
+    """Train the best settings anew on train + validation with several seeds, and evaluate each once on test.
+
+    To be used inside a connection to Ray.
+
+    Args:
+        study: a study with a best trial.
+        n_seeds: how many seeds, counted up from the settings' own.
+        known: runs from an earlier call, which are not repeated.
+
+    Yields:
+        Per run that is done ``seed``, ``run`` (its directory), ``valid`` and ``test``; of one that failed ``error``.
+    """
+    settings = study.plan.settings | study.best.settings | {"retrain": True, "show_progress": False}
+    settings["threads"] = study.plan.resources.threads
+    done = {run["seed"] for run in known if "error" not in run}
+    seeds = [seed for seed in range(settings["seed"], settings["seed"] + n_seeds) if seed not in done]
+    calls = [(settings | {"seed": seed, "run_dir": str(Path(settings["run_dir"]).absolute())},) for seed in seeds]
+    for outcome in cluster.call_all(final_run, calls, study.plan.resources):
+        found = {"error": str(outcome.error)} if outcome.error is not None else outcome.value
+        yield {"seed": seeds[outcome.index]} | found
+
+
+def final_run(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """One ordinary run; returns where it is and what came out."""
+    directory = run(load_config(config_dict=settings))
+    metrics = directory.read_metrics()
+    return {"run": str(directory.path), "valid": metrics["valid"], "test": metrics["test"]}
+
+
+def new_study_folder(parent: Path) -> Path:
+    """A folder for a new study, ``<parent>/tune-<UTC time>``; it is not made."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+    name = next(
+        name
+        for name in (f"tune-{stamp}", *(f"tune-{stamp}-{number}" for number in range(2, 10_000)))
+        if not (parent / name).exists()
+    )
+    return parent / name

@@ -1,0 +1,139 @@
+"""One trial of a study: train with some settings, validate after each epoch, and never look at the test set."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_tme.config.load import SessionConfig, load_config
+from recbole_tme.evaluation.metrics import check_metrics
+from recbole_tme.evaluation.protocol import load_data
+from recbole_tme.experiment.run import deterministic, logging_to, prepare_phase
+from recbole_tme.experiment.trainer import SessionTrainer
+from recbole_tme.runs.checkpoint import load_checkpoint, save_checkpoint
+from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.utils.files import writing
+from recbole_tme.utils.hardware import keep_freed_memory
+
+# A trial that raises is tried once more, from its beginning.
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What all trials of a study have in common; it travels to the workers.
+
+    Attributes:
+        settings: complete settings, which a trial's own replace.
+        folder: the study's, absolute; each trial has a folder in it.
+        threads: of torch.
+    """
+
+    settings: dict[str, Any]
+    folder: str
+    threads: int
+
+    def config(self, settings: dict[str, Any]) -> SessionConfig:
+        """The configuration of a trial.
+
+        Raises:
+            UserError: the settings contradict one another.
+        """
+        own = {"retrain": False, "show_progress": False, "nproc": 1, "threads": self.threads}
+        return load_config(config_dict=self.settings | settings | own)
+
+    def trial_folder(self, number: int) -> Path:
+        return Path(self.folder) / "trials" / f"{number:04d}"
+
+
+def train_trial(assignment: dict[str, Any], plan: TrialPlan, report: Callable[[dict], None]) -> None:
+    """Train one trial, or go on with it, and report each epoch.
+
+    A row is ``epoch`` (counted from 1), ``score`` (the best validation score so far), ``epoch_score``, ``seconds`` and
+    ``last``, whether the training ended with it by itself. A trial that fails twice reports a row with ``trace``.
+
+    Of population-based training, ``donor`` is the trial whose weights it takes over, and ``after`` the epoch they had.
+
+    Args:
+        assignment: ``number``, ``settings``, the ``rows`` that were reported before and whether the trial has
+            ``ended``: then the rows are only reported again, for the scheduler of a resumed study to learn of them.
+        plan: the study's.
+        report: takes a row; it does not return where the scheduler stops the trial.
+    """
+    for row in assignment["rows"]:
+        report(row)
+    if assignment["ended"]:
+        return
+    folder = plan.trial_folder(assignment["number"])
+    reported = list(assignment["rows"])
+    after, donor = assignment.get("after", 0), assignment.get("donor")
+
+    def report_new(row: dict[str, Any]) -> None:
+        if row["epoch"] > (reported[-1]["epoch"] if reported else after):
+            reported.append(row)
+            report(row)
+
+    for attempt in range(ATTEMPTS):
+        try:
+            if attempt:
+                shutil.rmtree(folder, ignore_errors=True)
+            config = plan.config(assignment["settings"])
+            if donor not in (None, assignment["number"]):
+                adopt(plan.trial_folder(donor), folder, config)
+            train(config, folder, report_new)
+            return
+        except Exception:
+            trace = traceback.format_exc()
+    last = reported[-1] if reported else {"epoch": after, "score": 0.0, "seconds": 0.0}
+    report({**last, "epoch": last["epoch"] + 1, "epoch_score": 0.0, "last": True, "trace": trace})
+
+
+def train(config: SessionConfig, folder: Path, report: Callable[[dict], None]) -> None:
+    """Train in a folder, from its checkpoint where it has one; the test loader is not used."""
+    data = load_data(config)
+    keep_freed_memory()
+    check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    directory = RunDirectory(folder)
+    directory.write_config(config.plain())
+    with logging_to(directory.log_file), deterministic(config["reproducibility"]):
+        trainer, (train_loader, valid_loader, _) = prepare_phase(config, data, directory, "select")
+        if directory.checkpoint_file("select").exists():
+            trainer.resume(train_loader)
+            # The process may have ended between a checkpoint and its report.
+            for done in range(len(trainer.history)):
+                report(epoch_row(trainer, done))
+        trainer.fit(train_loader, valid_loader, callback_fn=lambda epoch, _score: report(epoch_row(trainer, epoch)))
+
+
+def adopt(donor: Path, folder: Path, config: SessionConfig) -> None:
+    """Take over another trial's checkpoint, to go on from it with one's own learning rate and weight decay."""
+    state = load_checkpoint(RunDirectory(donor).checkpoint_file("select"))
+    factor = config["learning_rate"] / RunDirectory(donor).read_config()["learning_rate"]
+    for group in state["optimizer"]["param_groups"]:
+        group |= {name: group[name] * factor for name in ("lr", "initial_lr") if name in group}
+        if "weight_decay" in group:
+            group["weight_decay"] = config["weight_decay"]
+    for name in ("base_lrs", "_last_lr"):
+        state["scheduler"][name] = [rate * factor for rate in state["scheduler"][name]]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(RunDirectory(folder).checkpoint_file("select"), state)
+
+
+def epoch_row(trainer: SessionTrainer, epoch: int) -> dict[str, Any]:
+    """What is reported of an epoch, counted from 0, that is done."""
+    history = trainer.history[: epoch + 1]
+    scores = [float(row[f"valid_{trainer.valid_metric}"]) for row in history]
+    return {
+        "epoch": epoch + 1,
+        "score": max(scores),
+        "epoch_score": scores[-1],
+        "seconds": round(sum(row["train_seconds"] + row["valid_seconds"] for row in history), 3),
+        "last": bool(trainer.finished and len(history) == len(trainer.history)),
+    }

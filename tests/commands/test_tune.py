@@ -1,0 +1,447 @@
+"""Studies without Ray: the journal, trials that never see the test set, resuming, results, and bad options."""
+
+import csv
+import json
+import sys
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+import recbole_tme.commands
+from recbole_tme.cli import main
+from recbole_tme.commands import tune
+from recbole_tme.config.load import load_config
+from recbole_tme.data.loader import SessionEvalLoader
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.metrics import metric_key
+from recbole_tme.experiment.cluster import Resources
+from recbole_tme.experiment.run import run
+from recbole_tme.tuning import trial as tuning_trial
+from recbole_tme.tuning.journal import FAILED, FINISHED, OPEN, STOPPED, Journal
+from recbole_tme.tuning.output import LiveTable, write_results
+from recbole_tme.tuning.plan import Budget, Plan
+from recbole_tme.tuning.plots import write_plots
+from recbole_tme.tuning.space import load_space
+from recbole_tme.tuning.study import Study
+from recbole_tme.tuning.trial import TrialPlan, train_trial
+
+TOY = {"epochs": 3, "embedding_size": 16, "rank_low": 3, "rank_high": 20, "show_progress": False}
+SPACE = "learning_rate: {loguniform: [1e-4, 1e-1]}\ndropout_prob: {choice: [0.0, 0.2, 0.5]}\n"
+
+
+@pytest.fixture(autouse=True)
+def in_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def new_study(tmp_path):
+    def make(trials=4, space=SPACE, search="random", budget=None, **settings):
+        (tmp_path / "my.yaml").write_text(space)
+        config = load_config("TMEGNN", "toy", config_dict=TOY | settings)
+        given = {key: config.plain()[key] for key in TOY | settings}
+        plan = Plan(config.plain(), given, {}, search, "asha", 7, budget or Budget(trials=trials), Resources())
+        return Study.create(tmp_path / "study", plan, load_space(config, tmp_path / "my.yaml").source)
+
+    return make
+
+
+class Stop(BaseException):
+    """Stands for what ends a trial, or the whole process, from outside."""
+
+
+class Driver:
+    """Does what Ray's tuner does, in this process, one trial after the other.
+
+    Args:
+        stop: ``stop(trial number, row)``: whether the scheduler stops the trial there.
+        die: ``die(trial number, row)``: whether the process ends there, after the row was told.
+    """
+
+    def __init__(self, stop=lambda number, row: False, die=lambda number, row: False):
+        self.stop, self.die, self.reported = stop, die, []
+
+    def __call__(self, study: Study) -> None:
+        plan = TrialPlan(study.plan.settings, str(study.folder), 1)
+        names = iter(range(1000))
+        while not study.exhausted() and not study.over():
+            name = str(next(names))
+            assignment = study.next(name)
+            if assignment is None:
+                continue
+
+            def report(row, assignment=assignment, name=name):
+                self.reported.append((assignment["number"], dict(row)))
+                study.row(name, row)
+                if self.die(assignment["number"], row):
+                    raise KeyboardInterrupt
+                if self.stop(assignment["number"], row):
+                    raise Stop
+
+            with suppress(Stop):
+                train_trial(assignment, plan, report)
+            study.ended(name)
+
+
+def outcome(study: Study) -> list:
+    """What must be equal for two studies to have found the same."""
+    return [
+        (t.number, t.status, t.settings, [(row["epoch"], row["score"], row["epoch_score"]) for row in t.rows])
+        for t in study.trials
+    ]
+
+
+def test_a_study_trains_its_trials_and_reports_validation_alone(new_study, monkeypatch):
+    loaders = []
+    for name in ("__iter__", "ranked_batches"):
+        original = getattr(SessionEvalLoader, name)
+        seen = lambda self, original=original: loaders.append(self) or original(self)  # noqa: E731
+        monkeypatch.setattr(SessionEvalLoader, name, seen)
+    prepared = []
+    prepare = tuning_trial.prepare_phase
+
+    def prepare_phase(*args):
+        trainer, found = prepare(*args)
+        prepared.append(found)
+        return trainer, found
+
+    monkeypatch.setattr(tuning_trial, "prepare_phase", prepare_phase)
+    study, driver = new_study(trials=2), Driver()
+    driver(study)
+    assert [trial.status for trial in study.trials] == [FINISHED] * 2 and study.done
+    assert len(prepared) == 2 and len(loaders) == 6
+    assert all(any(loader is valid for _, valid, _ in prepared) for loader in loaders)
+    assert not any(loader is test for loader in loaders for _, _, test in prepared)
+    for _, row in driver.reported:
+        assert set(row) == {"epoch", "score", "epoch_score", "seconds", "last"}
+    for trial in study.trials:
+        with (study.folder / "trials" / f"{trial.number:04d}" / "history.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert not any("test" in key for key in rows[0])
+        valid = [float(row["valid_mrr@20"]) for row in rows]
+        assert [row["epoch_score"] for row in trial.rows] == valid
+        assert [row["score"] for row in trial.rows] == [max(valid[: i + 1]) for i in range(3)]
+        assert [row["last"] for row in trial.rows] == [False, False, True]
+    assert not list(study.folder.rglob("metrics.json")) and not list(study.folder.rglob("ranks.npz"))
+    assert not list(study.folder.rglob("checkpoint-*.pt"))
+
+
+@pytest.mark.parametrize("at", [(0, 1), (1, 2), (1, 3), (2, 1)])
+def test_a_killed_study_goes_on_and_finds_the_same(at, new_study, tmp_path):
+    whole = new_study()
+    stop = lambda number, row: number == 0 and row["epoch"] == 2  # noqa: E731
+    Driver(stop)(whole)
+    expected = outcome(whole)
+    whole.journal.close()
+    (tmp_path / "study").rename(tmp_path / "whole")
+
+    broken = new_study()
+    with pytest.raises(KeyboardInterrupt):
+        Driver(stop, die=lambda number, row: (number, row["epoch"]) == at)(broken)
+    broken.journal.close()
+    # What was being written when the power went.
+    with (broken.folder / "journal.jsonl").open("ab") as file:
+        file.write(b'{"event": "epo')
+    torch.rand(5)
+    resumed, driver = Study(broken.folder), Driver(stop)
+    before = [(t.number, row["epoch"]) for t in resumed.trials for row in t.rows]
+    driver(resumed)
+    assert resumed.done
+    assert outcome(resumed) == expected
+    resumed.run()
+    told = [(number, row["epoch"]) for number, row in driver.reported]
+    assert [pair for pair in told if pair in before] == before
+
+
+def test_an_epoch_that_was_done_and_not_told_is_not_lost(new_study):
+    study = new_study(trials=1)
+    assignment = study.next("a")
+    plan = TrialPlan(study.plan.settings, str(study.folder), 1)
+
+    def killed_at_two(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+        study.row("a", row)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_trial(assignment, plan, killed_at_two)
+    rows = []
+    again = assignment | {"rows": list(study.trials[0].rows)}
+    train_trial(again, plan, rows.append)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    direct = []
+    train_trial(assignment | {"number": 9}, plan, direct.append)
+    assert [(r["epoch"], r["score"], r["last"]) for r in rows] == [(r["epoch"], r["score"], r["last"]) for r in direct]
+
+
+def test_a_failing_trial_is_tried_twice_and_recorded_and_the_study_goes_on(new_study, monkeypatch):
+    calls = []
+    original = tuning_trial.train
+
+    def train(config, folder, report):
+        calls.append(config["learning_rate"])
+        if config["learning_rate"] == 0.5:
+            raise ValueError("this trial cannot be trained")
+        original(config, folder, report)
+
+    monkeypatch.setattr(tuning_trial, "train", train)
+    study = new_study(trials=2, space="learning_rate: {choice: [0.5, 0.01]}", search="grid")
+    Driver()(study)
+    assert [trial.status for trial in study.trials] == [FAILED, FINISHED] and calls == [0.5, 0.5, 0.01]
+    assert "this trial cannot be trained" in study.trials[0].trace and "train(" in study.trials[0].trace
+    assert "Traceback" in (study.folder / "trials" / "0000" / "error.txt").read_text()
+    assert study.best.number == 1
+    write_results(study)
+    record = json.loads((study.folder / "study.json").read_text())
+    assert record["failures"] == [{"trial": 0, "reason": "ValueError: this trial cannot be trained"}]
+    assert (record["trials"], record["finished"], record["failed"]) == (2, 1, 1)
+
+
+def test_best_yaml_repeats_the_best_trials_score(new_study):
+    study = new_study(trials=3, seed=11)
+    Driver(lambda number, row: number == 1 and row["epoch"] == 1)(study)
+    write_results(study)
+    path = study.folder / "best.yaml"
+    best = yaml.safe_load(path.read_text())
+    assert set(best) == {"model", "dataset", "learning_rate", "dropout_prob", "threads", "seed", *TOY}
+    directory = run(load_config(None, None, [path]))
+    assert directory.read_metrics()["valid"][metric_key("MRR@20")] == study.best.score
+    with (study.folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == [FINISHED, STOPPED, FINISHED]
+    assert [float(row["score"]) for row in rows] == [trial.score for trial in study.trials]
+    record = json.loads((study.folder / "study.json").read_text())
+    assert record["best_score"] == study.best.score and record["stopped_early"] == 1
+
+
+def test_a_spent_budget_of_time_leaves_trials_that_go_on_with_another(new_study):
+    study = new_study(budget=Budget(seconds=1e-9))
+    Driver()(study)
+    assert not study.trials and not study.done
+    study.journal.close()
+    plan = Plan.read(study.folder)
+    more = Study(study.folder, plan=Plan(**{**vars(plan), "budget": Budget(trials=2)}))
+    Driver()(more)
+    assert [trial.status for trial in more.trials] == [FINISHED] * 2
+
+
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_a_member_of_a_population_goes_on_from_anothers_weights(factor, new_study):
+    study = new_study(trials=1)
+    plan = TrialPlan(study.plan.settings, str(study.folder), 1)
+
+    def stop_after_two(row):
+        if row["epoch"] == 2:
+            raise Stop
+
+    settings = {"learning_rate": 0.01, "weight_decay": 1e-5}
+    whole = []
+    assignment = {"number": 0, "settings": settings, "rows": [], "ended": False}
+    train_trial(assignment | {"number": 5}, plan, whole.append)
+    with pytest.raises(Stop):
+        train_trial(assignment, plan, stop_after_two)
+    rows = []
+    new = {"number": 1, "settings": settings | {"learning_rate": 0.01 * factor}, "donor": 0, "after": 2}
+    train_trial(assignment | new, plan, rows.append)
+    assert [row["epoch"] for row in rows] == [3] and rows[0]["last"]
+    assert (rows[0]["epoch_score"] == whole[2]["epoch_score"]) == (factor == 1.0)
+    with (study.folder / "trials" / "0001" / "history.csv").open() as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([0.01, 0.01, 0.01 * factor])
+
+
+def test_gpu_hours_are_counted_by_what_the_trials_took(new_study):
+    study = new_study(trials=2, budget=Budget(trials=2, gpu_hours=1.0))
+    object.__setattr__(study.plan, "resources", Resources(1, 0.5))
+    assert study.next("a") is not None
+    row = {"epoch": 1, "score": 0.1, "epoch_score": 0.1, "last": False}
+    study.row("a", row | {"seconds": 7100.0})
+    assert not study.over()
+    study.row("a", row | {"epoch": 2, "seconds": 7300.0})
+    assert study.over()
+    study.ended("a")
+    assert study.trials[0].status == OPEN
+
+
+def test_a_lost_worker_is_recorded(new_study):
+    study = new_study(trials=1)
+    study.next("a")
+    study.lost("a")
+    assert study.trials[0].status == FAILED and study.trials[0].lost == 1 and "killed" in study.trials[0].trace
+
+
+def test_the_journal_is_read_as_written_and_kept_by_one_process(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.start()
+    trial = journal.begin({"k": [1, 2]})
+    row = {"epoch": 1, "score": 0.5, "epoch_score": 0.5, "seconds": 2.0, "last": False}
+    assert journal.epoch(trial, row) and not journal.epoch(trial, row)
+    with pytest.raises(UserError, match="another process"):
+        Journal(path)
+    journal.end(trial, STOPPED)
+    journal.end(trial, FAILED)
+    journal.close()
+    again = Journal(path)
+    assert again.trials == journal.trials and again.trials[0].status == STOPPED
+    again.close()
+    path.write_bytes(path.read_bytes().replace(b'"begin"', b'"bgin"'))
+    with pytest.raises(UserError, match=r"journal\.jsonl:2"):
+        Journal(path)
+
+
+@pytest.mark.parametrize("search", ["random", "optuna", "hyperopt"])
+def test_no_settings_are_tried_twice(new_study, search):
+    if search != "random":
+        pytest.importorskip(search)
+    space = "dropout_prob: {choice: [0.0, 0.2, 0.5]}\nn_layers: {choice: [1, 2]}\n"
+    study = new_study(trials=20, space=space, search=search)
+    study.slots = lambda: 20
+    begun = 0
+    while study.next(str(begun)) is not None:
+        row = {"epoch": 1, "score": 0.1 * begun, "epoch_score": 0.1, "seconds": 1.0, "last": True}
+        # The first ones end before the next begins, the others at the end.
+        if begun < 3:
+            study.row(str(begun), row)
+        begun += 1
+    tried = [(trial.settings["dropout_prob"], trial.settings["n_layers"]) for trial in study.trials]
+    assert study.exhausted() and len(tried) == begun == len(set(tried)) == 6
+
+
+def test_plots_and_the_live_table(new_study, capsys):
+    pytest.importorskip("matplotlib")
+    study = new_study(trials=6, space=SPACE + "triplet_margin: {choice: [0.1, 0.5], when: {dropout_prob: 0.0}}\n")
+    for number in range(6):
+        study.next(str(number))
+        study.slots = lambda: 10
+        row = {"epoch": 1, "score": 0.1 * number, "epoch_score": 0.1, "seconds": 1.0, "last": number != 2}
+        study.row(str(number), row)
+    assert write_plots(study) is None
+    for name in ("history", "parallel", "importance"):
+        assert (study.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    table = LiveTable(sys.stderr)
+    table(study)
+    table(study)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5 and "trial 5 finished after 1 epochs: MRR@20 50.00" in lines[-1]
+
+
+def test_no_plots_without_matplotlib(new_study, monkeypatch):
+    study = new_study()
+    assert "no trial" in write_plots(study)
+    study.next("a")
+    study.row("a", {"epoch": 1, "score": 0.1, "epoch_score": 0.1, "seconds": 1.0, "last": True})
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "recbole_tme[plot]" in write_plots(study)
+    assert not list(study.folder.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("40", Budget(trials=40)),
+        ("90s", Budget(seconds=90)),
+        ("30m", Budget(seconds=1800)),
+        ("1.5h", Budget(seconds=5400)),
+        ("1d", Budget(seconds=86400)),
+        ("2gpuh", Budget(gpu_hours=2)),
+        ("40, 2h,0.5gpuh", Budget(trials=40, seconds=7200, gpu_hours=0.5)),
+    ],
+)
+def test_budgets(text, budget):
+    assert Budget.parse(text) == budget and str(budget)
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--budget=0"], "zero"),
+        (["--budget=0m"], "zero"),
+        (["--budget=0gpuh"], "zero"),
+        (["--budget=soon"], "soon"),
+        (["--budget=1.5"], "whole"),
+        (["--budget=5,6"], "twice"),
+        (["--budget=5", "--num-samples=6"], "differ"),
+        (["--budget=2gpuh", "--gpus-per-trial=0"], "GPU"),
+        (["--num-samples=0"], "num-samples"),
+        (["--final-seeds=-1"], "final-seeds"),
+        (["--cpus-per-trial=10000"], "CPUs"),
+        (["--gpus-per-trial=999"], "GPUs"),
+        (["--cpus-per-trial=0"], "cpus"),
+        (["--gpus-per-trial=1.5"], "1.5"),
+        (["--ray-address=127.0.0.1:1"], "127.0.0.1:1"),
+        (["--ray-address=nonsense"], "HOST:PORT"),
+        (["--space=missing.yaml"], "missing.yaml"),
+        (["--space=bad.yaml"], "bad.yaml:1"),
+        (["--space=empty.yaml"], "empty"),
+        (["--model=TMEGN"], "TMEGNN"),
+        (["--model=OwnItems"], "--space"),
+        (["--lerning_rate=1"], "learning_rate"),
+        (["--valid_metric=MRR@7"], "valid_metric"),
+        (["--select_on=test"], "select_on"),
+        (["--nproc=2"], "nproc"),
+        (["--search=grid", "--space=range.yaml"], "grid"),
+        (["--resume=nowhere"], "nowhere"),
+        (["--resume"], "no study"),
+        (["--resume", "--epochs=3"], "epochs"),
+        (["--resume=nowhere", "--search=random"], "search"),
+        (["--model=STAN", "--models=STAN,SR"], "--models"),
+        (["--models=STAN,STAN"], "twice"),
+        (["--compare"], "--models"),
+        (["stray"], "stray"),
+    ],
+)
+def test_each_bad_option_gets_one_line_and_leaves_nothing(argv, named, capsys, tmp_path):
+    if any(arg.startswith(("--ray", "--cpus", "--gpus")) for arg in argv):
+        pytest.importorskip("ray")
+    if not any(arg.startswith(("--search", "--num", "--final")) for arg in argv):
+        argv = [*argv, "--search=random"] if not any(arg.startswith("--resume") for arg in argv) else argv
+    (tmp_path / "bad.yaml").write_text("learning_rat: {choice: [1]}")
+    (tmp_path / "empty.yaml").write_text("learning_rate: {choice: []}")
+    (tmp_path / "range.yaml").write_text("learning_rate: {uniform: [0.1, 0.2]}")
+    named_study = any(arg.startswith("--resume=") for arg in argv)
+    assert main(["tune", *argv] if named_study else ["tune", "--dataset=toy", *argv]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and named in lines[0]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_tuned_models_are_handed_to_compare(monkeypatch, tmp_path):
+    """With a stand-in for Ray and for the comparison: what is tuned, where, and what the comparison is told."""
+    handed = []
+
+    def add_arguments(parser):
+        for option in ("models", "dataset", "tuned", "seeds", "plugin", "ray-address"):
+            parser.add_argument(f"--{option}")
+
+    fake = SimpleNamespace(add_arguments=add_arguments, run=lambda args: handed.append(args) or 0)
+    monkeypatch.setattr(recbole_tme.commands, "compare", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "recbole_tme.commands.compare", fake)
+    monkeypatch.setattr(tune, "connected", lambda address, resources: nullcontext())
+    monkeypatch.setattr(Study, "run", lambda study: Driver()(study))
+    argv = ["tune", "--models=SR,recbole:STAMP", "--compare", "--num-samples=2", "--search=random", "--dataset=toy"]
+    assert main([*argv, "--n_rules=20", "--epochs=1"]) == 0
+    (args,) = handed
+    tuned = Path(args.tuned)
+    assert (args.models, args.dataset, args.seeds) == ("SR,recbole:STAMP", "toy", "3")
+    assert args.overrides == {"n_rules": 20, "epochs": 1}
+    assert sorted(path.parent.name for path in tuned.glob("*/best.yaml")) == ["SR", "recbole-STAMP"]
+    assert tuned.parent == Path("runs/toy")
+    for folder in tuned.iterdir():
+        record = json.loads((folder / "study.json").read_text())
+        assert record["trials"] == 2 == record["finished"] and record["budget"] == "2 trials"
+    best = yaml.safe_load((tuned / "SR" / "best.yaml").read_text())
+    assert best["n_rules"] == 20 and set(best) == {"model", "dataset", "n_rules", "epochs", "max_steps", "threads"}
+    assert "n_rules" not in yaml.safe_load((tuned / "recbole-STAMP" / "best.yaml").read_text())
+    assert not list(Path("runs").rglob("metrics.json"))
+
+
+def test_a_missing_library_is_said_politely(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["tune", "--dataset=toy", "--search=optuna"]) == 2
+    assert "recbole_tme[tune]" in capsys.readouterr().err
+    assert not Path("runs").exists()

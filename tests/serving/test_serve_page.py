@@ -1,0 +1,231 @@
+"""The page in a browser: clicks in, recommendations and their reasons out, by mouse, keyboard and thumb."""
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+from helpers.quick_run import quick_run
+from helpers.serving_process import serving
+
+from recbole_tme.runs.itemlist import ItemList
+from recbole_tme.serving.recommender import Recommender
+
+pytest.importorskip("fastapi", reason="needs FastAPI, the extra serve")
+pytest.importorskip("uvicorn", reason="needs uvicorn, the extra serve")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"] + [
+    f"--disable-{part}" for part in ("background-networking", "component-update", "sync")
+]
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 860}
+HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script><b>&amp;'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if BROWSER is None:
+        pytest.skip("needs a browser (chromium)")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose most popular item has a hostile title."""
+    run = quick_run(tmp_path_factory.mktemp("serve_page"), "DANSeR", embedding_size=8, n_layers=2).path
+    items = ItemList.read(run / "catalogue.json")
+    most = items.ids[items.clicks.argmax()]
+    ItemList(items.ids, items.clicks, items.titles | {most: HOSTILE}).write(run / "catalogue.json")
+    return run
+
+
+@pytest.fixture(scope="module")
+def recommender(run):
+    return Recommender.load(run)
+
+
+@pytest.fixture(scope="module")
+def server(browser, run):
+    with serving(run) as server:
+        yield server
+
+
+@contextmanager
+def opened(browser, server, size=DESK, scheme="light", **options):
+    """The page, which must ask nobody else and complain of nothing."""
+    context = browser.new_context(viewport=size, color_scheme=scheme, **options)
+    page, requests, complaints = context.new_page(), [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(server.url)
+    loaded(page)
+    yield page
+    context.close()
+    assert not complaints and all(url.startswith(server.url) for url in requests)
+
+
+def loaded(page) -> None:
+    for shown in ("#items", "#best"):
+        page.wait_for_selector(f"{shown} .item")
+
+
+def session(page) -> list[str]:
+    return page.locator("#clicks .name").all_text_contents()
+
+
+def settle(page, n_clicks) -> None:
+    """Wait for the answer to a session of so many clicks."""
+    page.wait_for_function(
+        """n => document.querySelectorAll("#clicks .click").length === n
+           && [...document.querySelectorAll("#clicks .figure")].every((figure) => figure.textContent !== "")""",
+        arg=n_clicks,
+    )
+
+
+def name(recommender, item) -> str:
+    return recommender.titles.get(item, item)
+
+
+def percent(text) -> float:
+    return float(text.rsplit(maxsplit=2)[-2])
+
+
+def test_clicks_become_a_session_with_recommendations_and_reasons(browser, server, recommender):
+    with opened(browser, server) as page:
+        assert "DANSeR" in page.text_content("#about") and str(len(recommender.items)) in page.text_content("#about")
+        assert "most clicks" in page.text_content("#status") and page.locator("#reasons").is_hidden()
+        popular = sorted(range(len(recommender.items)), key=lambda i: (-recommender.clicks[i], i))
+        wanted = [name(recommender, recommender.items[i]) for i in popular[:30]]
+        assert page.locator("#items .name").all_text_contents() == wanted
+        for place in (0, 3, 0):
+            page.locator("#items .item").nth(place).click()
+        settle(page, 3)
+        clicked = [recommender.items[popular[place]] for place in (0, 3, 0)]
+        assert session(page) == [name(recommender, item) for item in clicked]
+        (best,) = recommender.answers([clicked], 12)
+        assert page.locator("#best .name").all_text_contents() == [name(recommender, item) for item in best.items]
+        reasons = recommender.explain(clicked)
+
+        def shown(selector):
+            return [percent(text) for text in page.locator(selector).all_text_contents()]
+
+        assert shown("#clicks .figure") == pytest.approx([100 * share for share in reasons.attention], abs=0.6)
+        assert shown("#field-choices .figure") == pytest.approx([100 * share for share in reasons.fields], abs=0.6)
+        assert shown("#repeat") == pytest.approx([100 * reasons.repeat], abs=0.6)
+        page.get_by_label("2 steps").check()
+        settle(page, 3)
+        within = [100 * share for share in reasons.field_attention[2]]
+        assert shown("#clicks .figure") == pytest.approx(within, abs=0.6)
+        page.locator("#exclude").check()
+        page.wait_for_function("() => !document.querySelector('#best').textContent.includes('onerror')")
+        (best,) = recommender.answers([clicked], 12, exclude_seen=True)
+        assert page.locator("#best .name").all_text_contents() == [name(recommender, item) for item in best.items]
+
+
+def test_the_catalogue_is_searched_and_paged(browser, server, recommender):
+    with opened(browser, server) as page:
+        while page.locator("#more").is_visible():
+            shown = page.locator("#items .item").count()
+            page.locator("#more").click()
+            page.wait_for_function("n => document.querySelectorAll('#items .item').length > n", arg=shown)
+        assert page.locator("#items .item").count() == len(recommender.items)
+        page.fill("#words", "no. 17")
+        page.wait_for_function("() => document.querySelectorAll('#items .item').length === 1")
+        page.fill("#words", "nothing of the kind")
+        page.wait_for_selector("#nothing")
+        assert page.locator("#items .item").count() == 0
+
+
+def test_it_is_used_by_keyboard_alone(browser, server, recommender):
+    with opened(browser, server) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "words"
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+        settle(page, 2)
+        page.locator("#best .item").nth(4).focus()
+        page.keyboard.press("Enter")
+        settle(page, 3)
+        # The lists are new, the place in them is not.
+        assert page.evaluate("[...document.querySelectorAll('#best .item')].indexOf(document.activeElement)") == 4
+        page.locator("#field-choices input").first.focus()
+        page.keyboard.press("ArrowDown")
+        assert page.get_by_label("single clicks").is_checked()
+        assert page.evaluate("document.activeElement.type") == "radio"
+        before = session(page)
+        page.locator("#clicks .remove").first.focus()
+        page.keyboard.press("Enter")
+        settle(page, 2)
+        assert session(page) == before[1:]
+        assert page.evaluate("document.activeElement.className").endswith("remove")
+        for left in (1, 0):
+            page.keyboard.press("Enter")
+            settle(page, left)
+        assert page.evaluate("document.activeElement.id") == "words"
+
+
+def test_a_title_with_markup_in_it_is_text(browser, server):
+    with opened(browser, server) as page:
+        page.locator("#items .item").first.click()
+        settle(page, 1)
+        assert session(page) == [HOSTILE]
+        assert page.title() == "Session recommendations"
+        assert page.locator("main img, main script, main b").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_without_scrolling_sideways(browser, server, scheme):
+    with opened(browser, server, PHONE, scheme, has_touch=True) as page:
+        for place in (0, 1):
+            page.locator("#items .item").nth(place).tap()
+        settle(page, 2)
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        sizes = page.locator("button:visible, input:visible").evaluate_all(
+            "all => all.map((one) => (one.closest('label') ?? one).getBoundingClientRect().height)"
+        )
+        assert min(sizes) >= 24
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(browser, server, scheme):
+    """A contrast of 4.5, as WCAG wants it, for every colour of text on the paper, the cards and a hovered row."""
+    with opened(browser, server, scheme=scheme) as page:
+        colours = page.evaluate(
+            """() => Object.fromEntries(
+                ["ink", "quiet", "alert", "paper", "card", "hover", "accent", "line"].map((name) => {
+                    const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+                    return [name, [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16))];
+                }))"""
+        )
+
+    def luminance(name):
+        parts = [part / 255 for part in colours[name]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(one, other):
+        low, high = sorted([luminance(one), luminance(other)])
+        return (high + 0.05) / (low + 0.05)
+
+    assert min(contrast(text, back) for text in ("ink", "quiet", "alert") for back in ("paper", "card", "hover")) >= 4.5
+    assert contrast("accent", "line") >= 3 and contrast("accent", "card") >= 3
+
+
+def test_a_server_that_is_gone_is_said(browser, run):
+    with serving(run) as short_lived:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(short_lived.url)
+        loaded(page)
+        short_lived.stop()
+        page.locator("#items .item").first.click()
+        page.wait_for_selector("#problem:visible")
+        assert page.text_content("#problem").startswith("No answer: ")
+        assert session(page) == [HOSTILE]
+        context.close()
