@@ -12,23 +12,10 @@ from recbole_tme.errors import UserError
 
 # Each is a module with add_arguments(parser) and run(arguments); it is imported when its command is called. One with
 # TAKES_KEYS = True finds the configuration keys among its arguments as ``arguments.overrides``.
-COMMANDS = {
-    "prepare": "data.prepare",
-    "audit": "data.audit",
-    "table": "report.tables",
-    "significance": "report.significance",
-    "report": "report.comparison",
-    "compare": "commands.compare",
-    "tune": "commands.tune",
-    "diagnose": "experiment.diagnose",
-    "recommend": "serving.recommend",
-    "bundle": "serving.bundle",
-    "leakcheck": "experiment.leakcheck",
-    "serve": "serving.server.serve",
-    "export": "serving.export",
-    "list": "commands.list",
-    "doctor": "commands.doctor",
-}
+COMMANDS = (
+    *("prepare", "audit", "table", "significance", "report", "compare", "tune", "diagnose", "recommend"),
+    *("bundle", "leakcheck", "serve", "export", "list", "doctor"),
+)
 # How long and where a run goes on may change; what it computes may not.
 CHANGEABLE_ON_RESUME = {
     *("epochs", "stopping_step", "show_progress", "data_path"),
@@ -70,7 +57,7 @@ def dispatch(argv: list[str]) -> int:
     if not argv or argv[0] not in COMMANDS:
         return run_command(argv[1:] if argv[:1] == ["run"] else argv)
     parser = argparse.ArgumentParser(prog=f"recbole-tme {argv[0]}", allow_abbrev=False)
-    module = importlib.import_module(f"recbole_tme.{COMMANDS[argv[0]]}")
+    module = importlib.import_module(f"recbole_tme.commands.{argv[0]}")
     module.add_arguments(parser)
     if not getattr(module, "TAKES_KEYS", False):
         return module.run(parser.parse_args(argv[1:])) or 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,32 +16,6 @@ from recbole_tme.report.sheets import sheets, with_interval
 from recbole_tme.report.tables import caption
 from recbole_tme.utils import tabular
 from recbole_tme.utils.files import write_atomically, writing
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``recbole-tme report``."""
-    parser.description = (
-        "Compare finished runs: comparison.csv, .md, .tex and one self-contained report.html. Runs of several data "
-        "sets get a section each; runs of one data set must share their protocol."
-    )
-    parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: %(default)s)")
-    parser.add_argument("--reference", help="what the others are compared with: a model's name, or one of its run "
-                        "directories (default: the best model)")  # fmt: skip
-    parser.add_argument("--title", help="of the page (default: the data sets)")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run ``recbole-tme report`` with parsed arguments.
-
-    Raises:
-        UserError: the runs cannot be compared, or the folder cannot be written to.
-    """
-    words = ["recbole-tme", "report", *map(str, args.runs)]
-    if args.reference:
-        words.append(f"--reference={args.reference}")
-    write_report(args.runs, args.out, reference=args.reference, plan={"command": shlex.join(words)}, title=args.title)
-    return 0
 
 
 def write_report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from collections import defaultdict
@@ -11,39 +10,13 @@ from pathlib import Path
 
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import distinct_names, protocol_lines, shared_settings, shown_name
-from recbole_tme.report.experiments import one_per_seed, write_figures
+from recbole_tme.report.experiments import one_per_seed
 from recbole_tme.runs.directory import finished_runs, read_result
 from recbole_tme.utils import tabular
 from recbole_tme.utils.files import write_atomically, writing
 
 METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("results", nargs="+", type=Path, help="run directories, metrics.json files or folders of them")
-    parser.add_argument("--into", type=Path, help=f"replace the text between {BEGIN} and {END} in this file")
-    parser.add_argument("--collect", type=Path, help="copy each run's results, with its settings, into this folder")
-    parser.add_argument("--experiments", type=Path, help="write the figures into the experiment files of this folder, "
-                        "each into the file with the run's settings")  # fmt: skip
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run ``recbole-tme table`` with parsed arguments.
-
-    Raises:
-        UserError: a path is missing or holds something else.
-    """
-    if args.collect is not None:
-        collect(args.results, args.collect)
-    results = read_results(args.results)
-    if args.experiments is not None:
-        write_figures(args.experiments, results)
-    if args.into is not None:
-        insert(args.into, markdown(results))
-    if args.into is args.collect is args.experiments is None:
-        print(markdown(results))
-    return 0
 
 
 def collect(paths: Iterable[Path], folder: Path) -> None:

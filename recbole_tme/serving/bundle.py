@@ -9,7 +9,6 @@ RecBole's own models need it, and a plugin's has to be loaded first.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -29,28 +28,6 @@ FORMAT = "recbole_tme bundle"
 VERSION = 1
 MANIFEST, WEIGHTS, ITEMS = "bundle.json", "model.safetensors", "catalogue.json"
 BLOCK = 2**20
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``recbole-tme bundle``."""
-    parser.description = (
-        "Pack the model of a finished run into a folder of its own, with its items and checksums, to recommend with "
-        "elsewhere: without the data set and, for this package's own models, without RecBole."
-    )
-    parser.add_argument("run", type=Path, help="the run directory")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run ``recbole-tme bundle`` with parsed arguments.
-
-    Raises:
-        UserError: as :func:`write_bundle`.
-    """
-    write_bundle(args.run, args.out)
-    size = sum(file.stat().st_size for file in args.out.iterdir())
-    print(f"{args.out}: {size / 1e6:.1f} MB; recbole-tme recommend {args.out} uses it")
-    return 0
 
 
 def is_bundle(path: Path) -> bool:

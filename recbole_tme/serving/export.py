@@ -12,7 +12,6 @@ It is JSON with ``items`` (external ids), ``model`` and ``max_length`` (the long
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import itertools
@@ -29,9 +28,8 @@ from torch.nn import functional as F
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender
 from recbole_tme.models.builtin.discovery import is_builtin
-from recbole_tme.models.registry import innermost, load_plugin
+from recbole_tme.models.registry import innermost
 from recbole_tme.models.training_free.base import TrainingFree
-from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.saved import SavedModel, build_model
 from recbole_tme.utils.files import write_atomically, writing
 
@@ -44,37 +42,6 @@ BATCHES = (1, 3, 32)
 TOLERANCE = 1e-3
 
 Scorer = Callable[[Tensor, Tensor], Tensor]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``recbole-tme export``."""
-    parser.description = (
-        "Write the model of a finished run or of a bundle as one file that runs without this package, with its item "
-        "list inside: padded item indices [B, L] and lengths [B] in, scores [B, N] out, B and L free. Compares its "
-        "scores with the model's on random sessions first."
-    )
-    parser.add_argument("run", type=Path, help="a run directory or a bundle")
-    parser.add_argument("--format", choices=FORMATS, required=True, help="for torch.export.load, or for ONNX Runtime")
-    parser.add_argument("--out", type=Path, required=True, help="the file to make")
-    parser.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run ``recbole-tme export`` with parsed arguments.
-
-    Raises:
-        UserError: as :func:`export`, or the model cannot be loaded.
-    """
-    for plugin in args.plugin:
-        load_plugin(plugin)
-    saved = read_saved(args.run)
-    difference = export(saved, args.out, args.format)
-    print(
-        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {len(saved.items.ids)} items, sessions of up to "
-        f"{saved.settings['MAX_ITEM_LIST_LENGTH']} clicks; largest difference from the model's scores on random "
-        f"sessions: {difference:.2g}"
-    )
-    return 0
 
 
 def export(saved: SavedModel, out: Path, form: str) -> float:

@@ -9,8 +9,6 @@ from recbole_tme.data.checks import audit, render
 from recbole_tme.data.locate import locate
 from recbole_tme.data.readers.atomic import read_dataset
 
-__all__ = ["add_arguments", "audit", "render", "run"]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme audit``."""

@@ -1,0 +1,30 @@
+"""``recbole-tme bundle``: a trained model in one folder to hand on, of plain data with checksums."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recbole_tme.serving.bundle import write_bundle
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``recbole-tme bundle``."""
+    parser.description = (
+        "Pack the model of a finished run into a folder of its own, with its items and checksums, to recommend with "
+        "elsewhere: without the data set and, for this package's own models, without RecBole."
+    )
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``recbole-tme bundle`` with parsed arguments.
+
+    Raises:
+        UserError: as :func:`write_bundle`.
+    """
+    write_bundle(args.run, args.out)
+    size = sum(file.stat().st_size for file in args.out.iterdir())
+    print(f"{args.out}: {size / 1e6:.1f} MB; recbole-tme recommend {args.out} uses it")
+    return 0

@@ -1,0 +1,41 @@
+"""``recbole-tme export``: a trained model as one file that runs without this package, in PyTorch or ONNX Runtime."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recbole_tme.models.registry import load_plugin
+from recbole_tme.serving.bundle import read_saved
+from recbole_tme.serving.export import FORMATS, export
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``recbole-tme export``."""
+    parser.description = (
+        "Write the model of a finished run or of a bundle as one file that runs without this package, with its item "
+        "list inside: padded item indices [B, L] and lengths [B] in, scores [B, N] out, B and L free. Compares its "
+        "scores with the model's on random sessions first."
+    )
+    parser.add_argument("run", type=Path, help="a run directory or a bundle")
+    parser.add_argument("--format", choices=FORMATS, required=True, help="for torch.export.load, or for ONNX Runtime")
+    parser.add_argument("--out", type=Path, required=True, help="the file to make")
+    parser.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``recbole-tme export`` with parsed arguments.
+
+    Raises:
+        UserError: as :func:`export`, or the model cannot be loaded.
+    """
+    for plugin in args.plugin:
+        load_plugin(plugin)
+    saved = read_saved(args.run)
+    difference = export(saved, args.out, args.format)
+    print(
+        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {len(saved.items.ids)} items, sessions of up to "
+        f"{saved.settings['MAX_ITEM_LIST_LENGTH']} clicks; largest difference from the model's scores on random "
+        f"sessions: {difference:.2g}"
+    )
+    return 0

@@ -1,0 +1,57 @@
+"""``recbole-tme leakcheck``: does a session's score depend on the sessions that happen to be evaluated beside it?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recbole_tme.config.load import load_config, named_files
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.protocol import load_data, trained_on
+from recbole_tme.experiment.leakcheck import check_leaks, report
+from recbole_tme.experiment.loading import build_model, load_run
+from recbole_tme.models.registry import load_plugin
+
+TAKES_KEYS = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``recbole-tme leakcheck``."""
+    parser.description = (
+        "Score real test instances in batches as evaluation would, then alone, in reversed order, padded further and "
+        "once more, and print the share of instances whose scores move. Exit code 1 where any does. A model given by "
+        "name is checked with its initial weights; any configuration key can be set as --key=value."
+    )
+    parser.add_argument("run", nargs="?", type=Path, help="a finished run, to check it with its trained weights")
+    parser.add_argument("--model", help="default TMEGNN, or the model of the plug-in; recbole:NAME for RecBole's own")
+    parser.add_argument("--dataset", help="default ml100k-sessions")
+    parser.add_argument("--config_files", default="", help="comma- or space-separated YAML files, later ones win")
+    parser.add_argument("--plugin", action="append", default=[], help="a file that defines further models")
+    parser.add_argument("--instances", type=int, default=2048, help="test instances scored (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``recbole-tme leakcheck`` with parsed arguments; 1 where scores move.
+
+    Raises:
+        UserError: an option, the model or the data set is wrong.
+    """
+    if args.instances < 1:
+        raise UserError(f"--instances: must be a whole number of at least 1, not {args.instances}")
+    plugged = [name for file in args.plugin for name in load_plugin(file)]
+    if args.run is not None:
+        if args.model or args.dataset or args.config_files:
+            raise UserError("a run brings its model, data set and settings; leave --model and the like out")
+        config, _, model, loaders = load_run(args.run, args.overrides)
+    else:
+        name = args.model
+        if name is None and plugged:
+            if len(plugged) > 1:
+                raise UserError(f"--plugin defines several models; choose one: --model={' or --model='.join(plugged)}")
+            name = plugged[0]
+        files = named_files(args.config_files)
+        config = load_config(name, args.dataset, files, overrides=args.overrides)
+        model, loaders = build_model(config, trained_on(config, load_data(config)))
+    found = check_leaks(model.eval(), loaders[2], config, args.instances)
+    print(report(found, config))
+    return 1 if found.leaks else 0

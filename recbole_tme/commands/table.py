@@ -1,0 +1,35 @@
+"""Result tables in Markdown, made from run directories or from the ``metrics.json`` files they hold."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recbole_tme.report.experiments import write_figures
+from recbole_tme.report.tables import BEGIN, END, collect, insert, markdown, read_results
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", nargs="+", type=Path, help="run directories, metrics.json files or folders of them")
+    parser.add_argument("--into", type=Path, help=f"replace the text between {BEGIN} and {END} in this file")
+    parser.add_argument("--collect", type=Path, help="copy each run's results, with its settings, into this folder")
+    parser.add_argument("--experiments", type=Path, help="write the figures into the experiment files of this folder, "
+                        "each into the file with the run's settings")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``recbole-tme table`` with parsed arguments.
+
+    Raises:
+        UserError: a path is missing or holds something else.
+    """
+    if args.collect is not None:
+        collect(args.results, args.collect)
+    results = read_results(args.results)
+    if args.experiments is not None:
+        write_figures(args.experiments, results)
+    if args.into is not None:
+        insert(args.into, markdown(results))
+    if args.into is args.collect is args.experiments is None:
+        print(markdown(results))
+    return 0
