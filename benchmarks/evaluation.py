@@ -91,7 +91,7 @@ def evaluations(name: str, ours: OurSide, stock: StockSide, n: int) -> dict[tupl
     model, config = trainer.model.eval(), trainer.config
     dataset = loaders[2].dataset
     own = SessionEvalLoader(config, dataset.copy(dataset.inter_feat.narrow(0, n)))
-    # RecBole's model as RecBole makes it: ours of it is quickened.
+    # RecBole's model as RecBole makes it; our loader would accelerate it.
     stock_trainer = stock.trainer("SRGNN", None if is_builtin(type(model)) else model, **MEASURES)
     stock_trainer.model.load_state_dict(model.state_dict())
     stock_dataset = stock.loaders[2].dataset

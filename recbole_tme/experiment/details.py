@@ -50,14 +50,14 @@ def describe(
     Returns:
         The ranks, and the content of ``details.json`` as plain data: ``cost`` (peak memory of this process in MB,
         median time of a single session in ms, device, threads), ``beyond_accuracy`` (of the lists of the ``k`` best
-        items, see :meth:`Lists.summary`), ``spectrum`` (singular values of the item table by the largest, descending;
-        None where the model has no such table) and ``examples`` in external item ids.
+        items, see :meth:`TopKStatistics.summary`), ``spectrum`` (singular values of the item table divided by the
+        largest, descending; None where the model has no such table) and ``examples`` in external item ids.
 
     Raises:
         NonFiniteScores: a score is NaN.
     """
     about = loader.dataset.instance_arrays()
-    lists = Lists(popularity_percentiles(data), example_instances(about, protocol["fingerprint"]))
+    lists = TopKStatistics(popularity_percentiles(data), example_instances(about, protocol["fingerprint"]))
     ranks = rank_all(model, loader, config["device"], config["show_progress"], observe=lists)
     vectors = item_vectors(model, len(data.tokens))
     details = {
@@ -74,7 +74,7 @@ def describe(
     return ranks, details
 
 
-class Lists:
+class TopKStatistics:
     """Counts what the ``k`` best-scored items of each instance are; to be called as ``rank_all``'s ``observe``.
 
     Args:

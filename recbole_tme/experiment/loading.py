@@ -16,7 +16,7 @@ from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
 from recbole_tme.evaluation.summary import protocol_differences
-from recbole_tme.models.builtin.accelerated import quickened
+from recbole_tme.models.builtin.accelerated import accelerated
 from recbole_tme.runs.checkpoint import check_catalogue, read_weights, restore_model
 from recbole_tme.runs.directory import RunDirectory
 
@@ -78,4 +78,4 @@ def build_model(config: SessionConfig, data: SessionData) -> tuple[nn.Module, Lo
     init_seed(config["seed"], config["reproducibility"])
     datasets = SessionDataset(config, data).build()
     loaders = build_loaders(config, datasets)
-    return quickened(config.model_class(config, datasets[0])).to(config["device"]), loaders
+    return accelerated(config.model_class(config, datasets[0])).to(config["device"]), loaders

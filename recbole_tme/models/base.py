@@ -41,15 +41,16 @@ class Explanation(NamedTuple):
     Attributes:
         attention: share of each click in the weights of the readout's sum over clicks, by their size whatever their
             sign, ``[B, L]``; adds up to 1, 0 at padding. What the last click adds besides the sum is not in it.
-        fields: share of each receptive field, that of the single clicks first, ``[B, K + 1]``; adds up to 1.
-        field_attention: attention within each receptive field, ``[B, K + 1, L]``; ``attention`` is their mean weighted
-            by ``fields``.
+        hops: share of each receptive field, by its number of hops; the single clicks (0 hops) come first,
+            ``[B, K + 1]``; adds up to 1.
+        hop_attention: attention within each receptive field, ``[B, K + 1, L]``; ``attention`` is their mean weighted by
+            ``hops``.
         repeat: chance that the next click is on an item of the session, ``[B]``.
     """
 
     attention: Tensor
-    fields: Tensor | None = None
-    field_attention: Tensor | None = None
+    hops: Tensor | None = None
+    hop_attention: Tensor | None = None
     repeat: Tensor | None = None
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
 from recbole_tme.models.training_free.clicks import train_clicks
-from recbole_tme.nn.dual_attention import AcrossFields, FieldReadout
+from recbole_tme.nn.dual_attention import AcrossHops, HopReadout
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
 from recbole_tme.nn.graphs import nodes_to_clicks, session_graph
 from recbole_tme.nn.losses import catalogue_cross_entropy
@@ -17,7 +17,7 @@ from recbole_tme.nn.miners import self_adaptive_negatives
 from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions, shares
 from recbole_tme.nn.repeat_explore import Behaviour, RepeatExplore
 from recbole_tme.nn.sampled_losses import sampled_cross_entropy
-from recbole_tme.nn.unit import KeptUnitRows, unit_rows
+from recbole_tme.nn.unit import CachedUnitRows, unit_rows
 
 
 class DANSeR(SessionRecommender):
@@ -39,9 +39,10 @@ class DANSeR(SessionRecommender):
         self.item_dropout = nn.Dropout(config["item_dropout"])
         self.state_dropout = nn.Dropout(config["state_dropout"])
         self.positions = nn.Embedding(self.max_seq_length, size)
-        self.across = AcrossFields(size) if config["across_fields"] else None
-        n_fields = 1 if self.across is None else config["n_layers"] + 1
-        self.fields = nn.ModuleList(FieldReadout(size, config["field_attention"]) for _ in range(n_fields))
+        self.across = AcrossHops(size) if config["across_fields"] else None
+        n_hops = 1 if self.across is None else config["n_layers"] + 1
+        # Saved weights have this name.
+        self.fields = nn.ModuleList(HopReadout(size, config["field_attention"]) for _ in range(n_hops))
         self.behaviour = RepeatExplore(size, config["state_dropout"]) if config["repeat_explore"] else None
         self.aux_weight = config["aux_weight"]
         self.hard_weight = config["hard_weight"]
@@ -49,7 +50,7 @@ class DANSeR(SessionRecommender):
         self.hardness = {key: config[f"hard_{key}"] for key in ("alpha", "beta", "power")}
         self.register_buffer("session_count", self._session_counts(dataset))
         self.normalised = self.behaviour is not None
-        self._kept = KeptUnitRows()
+        self._kept = CachedUnitRows()
         self._frozen = False
         self.reset_parameters()
 
@@ -64,33 +65,33 @@ class DANSeR(SessionRecommender):
         return Encoded(session, item_seq, item_seq_len)
 
     def explain(self, item_seq: Tensor, item_seq_len: Tensor) -> Explanation:
-        session, weights, fields = self._read(item_seq, item_seq_len)
+        session, weights, hops = self._read(item_seq, item_seq_len)
         within = torch.stack([shares(weight) for weight in weights], dim=1)
         repeat = None
         if self.behaviour is not None:
             repeat = self.behave(Encoded(session, item_seq, item_seq_len)).log_repeat.exp()
-        if fields is None:
+        if hops is None:
             return Explanation(within.squeeze(1), repeat=repeat)
-        return Explanation((fields.unsqueeze(2) * within).sum(1), fields, within, repeat)
+        return Explanation((hops.unsqueeze(2) * within).sum(1), hops, within, repeat)
 
     def _read(self, item_seq: Tensor, item_seq_len: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """Session vectors of length 1, ``[B, d]``; the weights of the clicks in each receptive field that is read,
-        ``[B, L]``; and those of the fields, ``[B, K + 1]``, or None."""
+        ``[B, L]``; and those of these fields, ``[B, K + 1]``, or None."""
         graph, clicked = session_graph(item_seq), item_seq > 0
         states = self.item_dropout(self.unit_vectors(graph.nodes))
         position = reversed_positions(item_seq_len, item_seq.shape[1]).clamp(max=self.max_seq_length - 1)
-        fields = [states]
+        hops = [states]
         for layer in self.layers:
-            fields.append(layer(fields[-1], graph.relation))
-        fields = [nodes_to_clicks(field, graph.alias) for field in fields]
+            hops.append(layer(hops[-1], graph.relation))
+        hops = [nodes_to_clicks(states, graph.alias) for states in hops]
         read = [
             readout.read(self.state_dropout(clicks) + self.positions(position), item_seq_len, clicked)
-            for readout, clicks in zip(self.fields, fields[-len(self.fields) :])
+            for readout, clicks in zip(self.fields, hops[-len(self.fields) :])
         ]
         vectors, weights = zip(*read)
         if self.across is None:
             return F.normalize(vectors[-1], dim=1), weights, None
-        session, shown = self.across.read(torch.stack(vectors, dim=1), masked_mean(fields[0], clicked))
+        session, shown = self.across.read(torch.stack(vectors, dim=1), masked_mean(hops[0], clicked))
         return F.normalize(session, dim=1), weights, shown
 
     def item_vectors(self) -> Tensor:
@@ -107,7 +108,7 @@ class DANSeR(SessionRecommender):
         return scale * encoded.session
 
     def train(self, mode: bool = True) -> DANSeR:
-        self._kept.forget()
+        self._kept.invalidate()
         return super().train(mode)
 
     def freeze(self) -> None:

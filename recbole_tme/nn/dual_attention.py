@@ -1,4 +1,4 @@
-"""Attention within and across the receptive fields of a graph encoder."""
+"""Attention within and across the receptive fields of a graph encoder, which are told apart by their hops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from recbole_tme.nn.readout import last_click, masked_mean
 
 
-class FieldReadout(nn.Module):
+class HopReadout(nn.Module):
     r"""One session vector per receptive field.
 
     .. math::
@@ -52,7 +52,7 @@ class FieldReadout(nn.Module):
         return self.merge(torch.cat([pooled, last], dim=1)), weights
 
 
-class AcrossFields(nn.Module):
+class AcrossHops(nn.Module):
     r"""Mix the receptive fields' vectors.
 
     .. math::
@@ -64,20 +64,21 @@ class AcrossFields(nn.Module):
         size: embedding size d.
 
     Shapes:
-        fields ``[B, K + 1, d]``, mean of the raw clicks ``[B, d]`` -> ``[B, d]``.
+        hops ``[B, K + 1, d]``, mean of the raw clicks ``[B, d]`` -> ``[B, d]``.
     """
 
     def __init__(self, size: int):
         super().__init__()
+        # Saved weights have this name.
         self.from_field = nn.Linear(size, size)
         self.from_mean = nn.Linear(size, size, bias=False)
         self.weight = nn.Linear(size, 1, bias=False)
 
-    def forward(self, fields: Tensor, mean: Tensor) -> Tensor:
-        return self.read(fields, mean)[0]
+    def forward(self, hops: Tensor, mean: Tensor) -> Tensor:
+        return self.read(hops, mean)[0]
 
-    def read(self, fields: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, hops: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         r"""The session vectors and the weights :math:`\gamma` they were made with, ``[B, K + 1]``."""
-        energy = self.weight(torch.tanh(self.from_field(fields) + self.from_mean(mean).unsqueeze(1)))
+        energy = self.weight(torch.tanh(self.from_field(hops) + self.from_mean(mean).unsqueeze(1)))
         gamma = energy.softmax(dim=1)
-        return (gamma * fields).sum(1), gamma.squeeze(-1)
+        return (gamma * hops).sum(1), gamma.squeeze(-1)

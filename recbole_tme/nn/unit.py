@@ -1,4 +1,4 @@
-"""Rows of length 1, and a table of them that is kept while nothing is trained."""
+"""Rows of length 1, and a cache of them for a table that is not being trained."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def unit_rows(rows: Tensor) -> Tensor:
     return _UnitRows.apply(rows)
 
 
-class KeptUnitRows:
-    """:func:`unit_rows` of one table, made anew only when the table has changed; for use without gradients.
+class CachedUnitRows:
+    """:func:`unit_rows` of one table, recomputed only when the table has changed; for use without gradients.
 
     A change is another tensor, other memory or an in-place operation; what is written through ``.data`` is not seen,
-    so that whoever trains has to :meth:`forget`. Copies and pickles of it are empty.
+    so training code has to call :meth:`invalidate`. Copies and pickles of it are empty.
     """
 
     def __init__(self):
         self._kept: tuple[Tensor, int, Tensor] | None = None
 
     def __call__(self, table: Tensor) -> Tensor:
-        """``[N, d]`` -> ``[N, d]``; what is returned must not be changed."""
+        """``[N, d]`` -> ``[N, d]``; the caller must not change what is returned."""
         # Neither has a version: what is being traced, and what was made in inference mode.
         if torch.compiler.is_compiling() or table.is_inference():
             return unit_rows(table)
@@ -55,9 +55,9 @@ class KeptUnitRows:
             kept = self._kept = table.detach(), table._version, unit_rows(table)
         return kept[2]
 
-    def forget(self) -> None:
-        """Let go of the rows."""
+    def invalidate(self) -> None:
+        """Drop the cached rows, so that the next call computes them."""
         self._kept = None
 
     def __reduce__(self):
-        return KeptUnitRows, ()
+        return CachedUnitRows, ()

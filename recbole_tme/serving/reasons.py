@@ -14,14 +14,14 @@ class Reasons(NamedTuple):
     Attributes:
         attention: share of each click of the session in the attention, None for a click that was skipped because
             its item is unknown or the session too long; the others add up to 1.
-        fields: share of each receptive field, or None where the model has but one.
-        field_attention: as ``attention``, within each receptive field; or None.
+        hops: share of each receptive field, 0 hops (the single clicks) first; None where the model has only one.
+        hop_attention: as ``attention``, within each receptive field; or None.
         repeat: chance that the next click is on an item of the session, or None where the model does not say.
     """
 
     attention: list[float | None]
-    fields: list[float] | None
-    field_attention: list[list[float | None]] | None
+    hops: list[float] | None
+    hop_attention: list[list[float | None]] | None
     repeat: float | None
 
     @classmethod
@@ -42,9 +42,7 @@ class Reasons(NamedTuple):
 
         return cls(
             attention=placed(found.attention[0]),
-            fields=None if found.fields is None else found.fields[0].tolist(),
-            field_attention=None
-            if found.field_attention is None
-            else [placed(row) for row in found.field_attention[0]],
+            hops=None if found.hops is None else found.hops[0].tolist(),
+            hop_attention=None if found.hop_attention is None else [placed(row) for row in found.hop_attention[0]],
             repeat=None if found.repeat is None else found.repeat[0].item(),
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
-from recbole_tme.models.builtin.accelerated import quickened
+from recbole_tme.models.builtin.accelerated import accelerated
 from recbole_tme.runs.checkpoint import restore_model
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.utils.randomness import replaying, rng_state
@@ -89,7 +89,7 @@ def build_model(saved: SavedModel, device: torch.device) -> nn.Module:
                 f"{error.name}; choose another model"
             ) from error
     restore_model(model, {"state_dict": saved.weights}, saved.weights_file)
-    return quickened(model).to(device).eval()
+    return accelerated(model).to(device).eval()
 
 
 def _seed(seed: int) -> None:

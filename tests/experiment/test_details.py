@@ -17,7 +17,7 @@ from recbole_tme.experiment.details import (
     EXAMPLES,
     LIST,
     SHOWN,
-    Lists,
+    TopKStatistics,
     describe,
     example_instances,
     gini,
@@ -61,7 +61,7 @@ def test_lists_are_counted_as_a_loop_counts_them(n_rows, n_items, seed):
     scores[:, 0] = 1e9
     percentile = np.append(0.0, generator.random(n_items))
     target = generator.integers(1, n_items + 1, n_rows)
-    lists = Lists(percentile, [0, n_rows - 1])
+    lists = TopKStatistics(percentile, [0, n_rows - 1])
     order = generator.permutation(n_rows)
     for rows in np.array_split(order, 2):
         lists(torch.from_numpy(scores[rows]), torch.from_numpy(rows))

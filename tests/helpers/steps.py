@@ -6,7 +6,7 @@ from recbole_tme.config.load import load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.data.synthetic import toy
-from recbole_tme.models.builtin.accelerated import quickened
+from recbole_tme.models.builtin.accelerated import accelerated
 
 TOY = {"show_progress": False, "embedding_size": 16}
 MODELS = {
@@ -24,7 +24,7 @@ def model_and_batch(name: str, device: str, **settings):
     config = load_config(name, "toy", config_dict=TOY | MODELS.get(name, {}) | {"device": device} | settings)
     datasets = SessionDataset(config, toy()).build()
     torch.manual_seed(0)
-    model = quickened(config.model_class(config, datasets[0]))
+    model = accelerated(config.model_class(config, datasets[0]))
     return model.to(config["device"]), next(iter(build_loaders(config, datasets)[0])).to(config["device"])
 
 

@@ -10,7 +10,7 @@ from recbole.model.sequential_recommender import GCSAN, SRGNN, gcsan, srgnn
 
 from recbole_tme.config.load import load_config
 from recbole_tme.experiment.run import run
-from recbole_tme.models.builtin.accelerated import connect_graphs, quickened
+from recbole_tme.models.builtin.accelerated import accelerated, connect_graphs
 from recbole_tme.models.builtin.discovery import PLAIN_SOFTMAX
 from recbole_tme.testing import Workbench
 
@@ -64,7 +64,7 @@ def test_scores_are_recboles_to_the_last_bit(name):
     bench = Workbench(f"recbole:{name}")
     model, batch = bench.build(), bench.batch()
     expected = model.full_sort_predict(batch)
-    quick = quickened(model)
+    quick = accelerated(model)
     assert "full_sort_predict" in vars(quick)
     assert torch.equal(quick.full_sort_predict(batch), expected)
     copied = copy.deepcopy(quick)
@@ -78,4 +78,4 @@ def test_a_plugins_own_graphs_stay():
             raise NotImplementedError
 
     model = Other.__new__(Other)
-    assert quickened(model)._get_slice.__func__ is Other._get_slice
+    assert accelerated(model)._get_slice.__func__ is Other._get_slice

@@ -61,14 +61,14 @@ def test_weights_add_up_to_one_over_the_clicks_and_padding_has_none(bench_and_mo
     bench.sessions, bench.targets = rows, [1] * len(rows)
     found = explained(bench, model)
     clicked = bench.batch()[model.ITEM_SEQ] > 0
-    for weights in [found.attention, *([] if found.field_attention is None else found.field_attention.unbind(1))]:
+    for weights in [found.attention, *([] if found.hop_attention is None else found.hop_attention.unbind(1))]:
         assert (weights >= 0).all() and (weights[~clicked] == 0).all()
         torch.testing.assert_close(weights.sum(1), torch.ones(len(rows)))
-    if found.fields is not None:
-        assert (found.fields > 0).all() and found.field_attention.shape[:2] == found.fields.shape
-        torch.testing.assert_close(found.fields.sum(1), torch.ones(len(rows)))
+    if found.hops is not None:
+        assert (found.hops > 0).all() and found.hop_attention.shape[:2] == found.hops.shape
+        torch.testing.assert_close(found.hops.sum(1), torch.ones(len(rows)))
         for row in range(len(rows)):
-            mixed = sum(share * within for share, within in zip(found.fields[row], found.field_attention[row]))
+            mixed = sum(share * within for share, within in zip(found.hops[row], found.hop_attention[row]))
             torch.testing.assert_close(found.attention[row], mixed)
 
 
@@ -135,14 +135,14 @@ def test_both_attentions_of_danser_are_the_ones_its_scores_are_made_with():
             weights = [readout.weight(torch.sigmoid(readout.from_click(x) + context)).item() for x in clicks]
             total = sum(map(abs, weights))
             wanted = torch.tensor([abs(weight) / total for weight in weights])
-            torch.testing.assert_close(found.field_attention[row, k, : len(session)], wanted)
+            torch.testing.assert_close(found.hop_attention[row, k, : len(session)], wanted)
             pooled = sum(weight * x for weight, x in zip(weights, clicks))
             vectors.append(readout.merge(torch.cat([pooled, clicks[-1]])))
             across = model.across
             hidden = torch.tanh(across.from_field(vectors[-1]) + across.from_mean(raw.mean(0)))
             energies.append(across.weight(hidden).item())
         shares = torch.tensor(energies).softmax(0)
-        torch.testing.assert_close(found.fields[row], shares)
+        torch.testing.assert_close(found.hops[row], shares)
         vector = sum(share * u for share, u in zip(shares, vectors))
         wanted = model.scale * model.item_vectors()[1:] @ (vector / vector.norm())
         torch.testing.assert_close(scores[row], wanted)

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch.nn import functional as F
 
-from recbole_tme.nn.unit import KeptUnitRows, unit_rows
+from recbole_tme.nn.unit import CachedUnitRows, unit_rows
 
 
 def rows():
@@ -34,7 +34,7 @@ def test_a_row_of_zeros_stays_one():
 
 
 def test_kept_rows_are_those_of_the_table_as_it_is_now():
-    kept, table = KeptUnitRows(), torch.nn.Parameter(torch.randn(5, 3))
+    kept, table = CachedUnitRows(), torch.nn.Parameter(torch.randn(5, 3))
 
     def check():
         with torch.no_grad():
@@ -55,9 +55,9 @@ def test_kept_rows_are_those_of_the_table_as_it_is_now():
 
 
 def test_rows_are_made_once_until_forgotten_and_copies_have_none():
-    kept, table = KeptUnitRows(), torch.randn(5, 3)
+    kept, table = CachedUnitRows(), torch.randn(5, 3)
     first = kept(table)
     assert kept(table) is first
     assert copy.deepcopy(kept)(table) is not first
-    kept.forget()
+    kept.invalidate()
     assert kept(table) is not first

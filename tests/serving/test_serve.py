@@ -99,9 +99,9 @@ def test_an_explanation_fits_the_session_as_it_was_sent(client, recommender):
     # Of 21 known clicks the model looks at the last 20.
     assert found["attention"][:2] == [None, None]
     np.testing.assert_allclose(found["attention"][2:], wanted.attention[0], rtol=1e-4)
-    np.testing.assert_allclose(found["fields"], wanted.fields[0], rtol=1e-4)
+    np.testing.assert_allclose(found["hops"], wanted.hops[0], rtol=1e-4)
     assert found["repeat"] == pytest.approx(wanted.repeat.item(), rel=1e-4)
-    for row, weights in zip(found["field_attention"], wanted.field_attention[0]):
+    for row, weights in zip(found["hop_attention"], wanted.hop_attention[0]):
         assert row[:2] == [None, None]
         np.testing.assert_allclose(row[2:], weights, rtol=1e-4)
 

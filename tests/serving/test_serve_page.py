@@ -114,11 +114,11 @@ def test_clicks_become_a_session_with_recommendations_and_reasons(browser, serve
             return [percent(text) for text in page.locator(selector).all_text_contents()]
 
         assert shown("#clicks .figure") == pytest.approx([100 * share for share in reasons.attention], abs=0.6)
-        assert shown("#field-choices .figure") == pytest.approx([100 * share for share in reasons.fields], abs=0.6)
+        assert shown("#hop-choices .figure") == pytest.approx([100 * share for share in reasons.hops], abs=0.6)
         assert shown("#repeat") == pytest.approx([100 * reasons.repeat], abs=0.6)
         page.get_by_label("2 steps").check()
         settle(page, 3)
-        within = [100 * share for share in reasons.field_attention[2]]
+        within = [100 * share for share in reasons.hop_attention[2]]
         assert shown("#clicks .figure") == pytest.approx(within, abs=0.6)
         page.locator("#exclude").check()
         page.wait_for_function("() => !document.querySelector('#best').textContent.includes('onerror')")
@@ -154,7 +154,7 @@ def test_it_is_used_by_keyboard_alone(browser, server, recommender):
         settle(page, 3)
         # The lists are new, the place in them is not.
         assert page.evaluate("[...document.querySelectorAll('#best .item')].indexOf(document.activeElement)") == 4
-        page.locator("#field-choices input").first.focus()
+        page.locator("#hop-choices input").first.focus()
         page.keyboard.press("ArrowDown")
         assert page.get_by_label("single clicks").is_checked()
         assert page.evaluate("document.activeElement.type") == "radio"

@@ -8,9 +8,9 @@ const TYPING_PAUSE = 150;
 const byId = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 || share > 0.9 ? 1 : 0)} %`;
 const nameOf = (entry) => entry.title ?? entry.item;
-const nameOfField = (field) => ["single clicks", "1 step"][field] ?? `${field} steps`;
+const nameOfHops = (hop) => ["single clicks", "1 step"][hop] ?? `${hop} steps`;
 
-const state = { session: [], answer: null, field: null, offset: 0 };
+const state = { session: [], answer: null, hop: null, offset: 0 };
 
 function element(tag, className = "", text = "", children = []) {
   const made = document.createElement(tag);
@@ -149,8 +149,8 @@ function changed() {
 
 function showSession() {
   const explanation = state.answer?.explanation;
-  if (explanation && !(state.field < (explanation.fields?.length ?? 0))) state.field = null;
-  const shares = state.field === null ? explanation?.attention : explanation?.field_attention[state.field];
+  if (explanation && !(state.hop < (explanation.hops?.length ?? 0))) state.hop = null;
+  const shares = state.hop === null ? explanation?.attention : explanation?.hop_attention[state.hop];
   const clicks = state.session.map((entry, place) => {
     const share = shares?.[place];
     const figure = share === undefined ? "" : share === null ? "too old to count" : percent(share);
@@ -168,23 +168,23 @@ function showSession() {
   if (explanation) showReasons(explanation);
 }
 
-function showReasons({ fields, repeat }) {
-  byId("fields").hidden = !fields;
-  const where = state.field === null ? "" : ` in the receptive field \u201c${nameOfField(state.field)}\u201d`;
+function showReasons({ hops, repeat }) {
+  byId("hops").hidden = !hops;
+  const where = state.hop === null ? "" : ` in the receptive field \u201c${nameOfHops(state.hop)}\u201d`;
   byId("attention-note").textContent = `Bars: each click's share of the attention${where}.`;
-  const choices = fields ? [null, ...fields.keys()] : [];
-  const rows = choices.map((field) => {
+  const choices = hops ? [null, ...hops.keys()] : [];
+  const rows = choices.map((hop) => {
     const radio = element("input");
-    Object.assign(radio, { type: "radio", name: "field", checked: field === state.field });
+    Object.assign(radio, { type: "radio", name: "hop", checked: hop === state.hop });
     radio.addEventListener("change", () => {
-      state.field = field;
+      state.hop = hop;
       showSession();
     });
-    const shown = field === null ? [] : [bar(fields[field]), element("span", "figure", percent(fields[field]))];
-    const name = element("span", "", field === null ? "all together" : nameOfField(field));
-    return element("label", "field", "", [radio, name, ...shown]);
+    const shown = hop === null ? [] : [bar(hops[hop]), element("span", "figure", percent(hops[hop]))];
+    const name = element("span", "", hop === null ? "all together" : nameOfHops(hop));
+    return element("label", "hop", "", [radio, name, ...shown]);
   });
-  refill(byId("field-choices"), rows);
+  refill(byId("hop-choices"), rows);
   byId("gate").hidden = repeat === null;
   if (repeat === null) return;
   byId("repeat-part").style.width = `${100 * repeat}%`;
