@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from recbole_tme.evaluation.summary import protocol_lines
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.utils import tabular
-from recbole_tme.utils.files import write_atomically, writing
+from recbole_tme.utils.files import write_json, writing
 
 TAKES_KEYS = True
 INTERRUPTED = 130
@@ -127,7 +126,7 @@ def finish(out: Path, comparison: Comparison, ended: Sequence[Ended], reference:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     for name, content in (("plan.json", record), ("failures.json", failures)):
-        write_atomically(out / name, (json.dumps(content, indent=1) + "\n").encode())
+        write_json(out / name, content)
     # By directory: a row's name in the report may be shorter, where others of its model failed.
     of_reference = [str(one.directory) for one in finished if one.job.row == reference]
     if reference is not None and not of_reference:

@@ -28,8 +28,8 @@ from recbole_tme.evaluation.summary import distinct_names
 from recbole_tme.experiment.run import check_selection
 from recbole_tme.models import registry
 from recbole_tme.models.training_free.base import TrainingFree
-from recbole_tme.schema.keys import did_you_mean
 from recbole_tme.schema.yamlfile import read_settings
+from recbole_tme.utils.spelling import did_you_mean
 
 # What has to be the same for all models of a table, beside the data itself.
 COMMON = (

@@ -22,9 +22,10 @@ from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
-from recbole_tme.schema.keys import Key, did_you_mean, keys_in_source, property_keys
+from recbole_tme.schema.keys import Key, keys_in_source, property_keys
 from recbole_tme.schema.property_files import properties_root
 from recbole_tme.schema.yamlfile import SettingsLoader, parse_value, read_settings
+from recbole_tme.utils.spelling import did_you_mean
 
 DEFAULT_MODEL = "TMEGNN"
 DEFAULT_DATASET = "ml100k-sessions"

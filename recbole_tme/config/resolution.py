@@ -11,7 +11,7 @@ from recbole.utils import InputType
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
-from recbole_tme.schema.keys import did_you_mean
+from recbole_tme.utils.spelling import did_you_mean
 
 # With one target per instance these are one number.
 METRIC_SYNONYMS = {"Recall": "Hit", "P": "Hit", "HR": "Hit", "MAP": "MRR"}

@@ -11,9 +11,9 @@ import yaml
 
 from recbole_tme.data.build import build, by_hand, fingerprint
 from recbole_tme.data.readers.atomic import FORMAT_VERSION, write_dataset
-from recbole_tme.data.textfile import nearest
 from recbole_tme.errors import UserError
 from recbole_tme.schema.property_files import properties_root
+from recbole_tme.utils.spelling import did_you_mean
 
 CACHE_VARIABLE = "RECBOLE_TME_CACHE"
 
@@ -53,8 +53,8 @@ def locate(name: str, data_path: str | Path, offline: bool = False) -> Path:
     if not recipe_file.exists():
         names = {*known_datasets(), *(path.name for path in _folders(data_path))}
         raise UserError(
-            f"unknown data set {name!r}{nearest(name, sorted(names))}: neither {own} nor a property file of "
-            f"that name exists; bring your own with recbole-tme prepare FILE --name {name} --out {data_path}"
+            f"unknown data set {name!r}{did_you_mean(name, sorted(names))} (neither {own} nor a property file of "
+            f"that name exists); bring your own with recbole-tme prepare FILE --name {name} --out {data_path}"
         )
     recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
     state = _state(cached, recipe)

@@ -13,7 +13,6 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
 
@@ -106,12 +105,6 @@ def read_header(path: Path, delimiter: str = "\t", quoting: bool = False) -> lis
     if twice is not None:
         raise UserError(f"{path} line 1: column {twice!r} occurs twice")
     return names
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """``" (did you mean ...?)"`` for the known name nearest to ``name``, or nothing."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def read_columns(

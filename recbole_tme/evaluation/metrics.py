@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.ranks import Ranks, rank_all
+from recbole_tme.utils.spelling import did_you_mean
 
 # Each takes the ranks of the targets (float64, 1 = best) and K, and gives the instances' values. With one target,
 # NDCG's ideal gain is 1 and average precision is the reciprocal rank.
@@ -36,8 +36,7 @@ def metric_name(name: str) -> str:
     lower = str(name).lower()
     lower = SYNONYMS.get(lower, lower)
     if lower not in METRICS:
-        near = difflib.get_close_matches(lower, [*METRICS, *SYNONYMS], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(lower, [*METRICS, *SYNONYMS])
         raise UserError(f"metrics: unknown metric {name!r}{hint} (known: {', '.join([*METRICS, *SYNONYMS])})")
     return lower
 
@@ -159,9 +158,8 @@ def check_metrics(metrics: str | Iterable[str], topk: int | Iterable[int], valid
     key = metric_key(valid_metric)
     computed = [f"{name}@{k}" for name in dict.fromkeys(names) for k in cuts]
     if key not in computed:
-        near = difflib.get_close_matches(key, computed, n=1, cutoff=0.0)[0]
         raise UserError(
-            f"valid_metric: {valid_metric!r} is not among metrics and topk; did you mean {near}? "
+            f"valid_metric: {valid_metric!r} is not among metrics and topk{did_you_mean(key, computed, at_least=0.0)} "
             f"(computed: {', '.join(computed)})"
         )
     return key

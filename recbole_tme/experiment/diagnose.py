@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,7 +23,7 @@ from recbole_tme.experiment.run import rank_targets
 from recbole_tme.nn.embedding_diagnostics import diagnose, item_vectors
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.utils import tabular
-from recbole_tme.utils.files import write_atomically
+from recbole_tme.utils.files import write_atomically, write_json
 
 # Inserted clicks per click.
 NOISE_RATES = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -141,7 +140,7 @@ def write(found: Mapping[Path, Sequence[Mapping]], form: str) -> None:
         UserError: a folder cannot be written.
     """
     for folder, part in found.items():
-        write_atomically(folder / "diagnosis.json", (json.dumps(part, indent=1) + "\n").encode())
+        write_json(folder / "diagnosis.json", part)
     try:
         for folder, part in found.items():
             write_atomically(folder / f"diagnosis.{form}", draw(part, form))

@@ -15,8 +15,9 @@ from recbole_tme.errors import UserError
 from recbole_tme.models.builtin import discovery
 from recbole_tme.models.builtin.discovery import first_line
 from recbole_tme.models.plugins import execute
-from recbole_tme.schema.keys import did_you_mean, property_keys
+from recbole_tme.schema.keys import property_keys
 from recbole_tme.schema.property_files import properties_root
+from recbole_tme.utils.spelling import did_you_mean
 
 OUR_MODELS = {
     "ATSRec": "recbole_tme.models.atsrec:ATSRec",

@@ -13,7 +13,7 @@ from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.evaluation.significance import same_instances
 from recbole_tme.evaluation.summary import distinct_names, protocol_differences, shared_settings
 from recbole_tme.runs.directory import RunDirectory, finished_runs
-from recbole_tme.schema.keys import did_you_mean
+from recbole_tme.utils.spelling import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def write_figures(folder: Path, results: Sequence[dict]) -> None:
     if not files:
         raise UserError(f"{folder} holds no experiment file (*.yaml); name a folder such as properties/experiment")
     for file in files:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         kept = [line for line in text.splitlines() if not line.startswith(MARK)]
         new = "\n".join([figures(file, results), *kept]) + "\n"
         if new != text:

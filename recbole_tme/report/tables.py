@@ -13,7 +13,7 @@ from recbole_tme.evaluation.summary import distinct_names, protocol_lines, share
 from recbole_tme.report.experiments import one_per_seed
 from recbole_tme.runs.directory import finished_runs, read_result
 from recbole_tme.utils import tabular
-from recbole_tme.utils.files import write_atomically, writing
+from recbole_tme.utils.files import write_atomically, write_json, writing
 
 METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -31,7 +31,7 @@ def collect(paths: Iterable[Path], folder: Path) -> None:
         file = folder / result["dataset"] / f"{result['model'].replace(':', '-')}-{name}.json"
         with writing(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, f"{json.dumps(result, indent=1)}\n".encode())
+        write_json(file, result)
 
 
 def read_results(paths: Iterable[Path]) -> list[dict]:
@@ -112,7 +112,7 @@ def insert(path: Path, text: str) -> None:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; name a file that holds {BEGIN} and {END}")
-    before, begin, rest = path.read_text().partition(BEGIN)
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{path} lacks the markers {BEGIN} and {END}; add them where the table belongs")

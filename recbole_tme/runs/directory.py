@@ -39,7 +39,7 @@ import yaml
 from recbole_tme.config.load import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.schema.yamlfile import read_settings
-from recbole_tme.utils.files import write_atomically, writing
+from recbole_tme.utils.files import write_atomically, write_json, writing
 
 REPORTED_PACKAGES = ("recbole_tme", "recbole", "torch", "numpy", "pandas", "scipy", "pyarrow", "ray")
 
@@ -127,10 +127,10 @@ class RunDirectory:
         write_atomically(self.items_file, ("\n".join(map(str, tokens)) + "\n").encode())
 
     def write_metrics(self, metrics: Mapping) -> None:
-        write_atomically(self.metrics_file, (json.dumps(metrics, indent=1) + "\n").encode())
+        write_json(self.metrics_file, metrics)
 
     def write_details(self, details: Mapping) -> None:
-        write_atomically(self.details_file, (json.dumps(details, indent=1) + "\n").encode())
+        write_json(self.details_file, details)
 
     def read_metrics(self) -> dict:
         """The run's results.
@@ -161,7 +161,7 @@ class RunDirectory:
             raise UserError(f"{self.items_file} cannot be read ({error}); train the model again") from error
 
     def write_environment(self, extra: Mapping) -> None:
-        write_atomically(self.environment_file, (json.dumps(environment() | dict(extra), indent=1) + "\n").encode())
+        write_json(self.environment_file, environment() | dict(extra))
 
     def read_environment(self) -> dict:
         """Versions, machine and protocol that the run began with.
@@ -201,7 +201,7 @@ def read_result(file: Path) -> dict:
         UserError: the file is not one, or it is in a run directory whose configuration cannot be read.
     """
     try:
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         result = None
     if not isinstance(result, dict) or not {"model", "seed", "protocol", "test", "slices"} <= set(result):

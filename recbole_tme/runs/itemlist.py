@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_tme.errors import UserError
-from recbole_tme.utils.files import write_atomically
+from recbole_tme.utils.files import write_json
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ItemList:
             UserError: the directory is read-only or the disk is full.
         """
         content = {"items": self.ids, "clicks": self.clicks.tolist(), "titles": self.titles}
-        write_atomically(path, (json.dumps(content, ensure_ascii=False) + "\n").encode())
+        write_json(path, content, indent=None)
 
     @classmethod
     def read(cls, path: Path) -> ItemList:

@@ -8,19 +8,18 @@ style made stricter. ``type`` is str, int, float, bool, dict, list or ``list of 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
 import re
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recbole_tme.errors import UserError
 from recbole_tme.schema.yamlfile import read_nodes
+from recbole_tme.utils.spelling import did_you_mean
 
 _COMMENT = re.compile(r"#\s*\((?P<types>[^)]*)\)\s*(?P<rest>.*)")
 _INTERVAL = re.compile(r"(?P<left>[\[(])\s*(?P<low>[^,\s]+)\s*,\s*(?P<high>[^,\s\])]+)\s*(?P<right>[\])])\s*")
@@ -206,13 +205,6 @@ def _usual_interval(name: str) -> tuple[str, float, float, str] | None:
     if name.endswith("_size") or name in ("n_layers", "num_layers", "n_heads", "step", "block_num"):
         return ("[", 1.0, 65536.0, "]")
     return ("[", 0.0, 1.0, ")") if "dropout" in name else None
-
-
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """``"; did you mean X?"`` with the nearest candidate, or nothing where none is near."""
-    by_lower = {candidate.lower(): candidate for candidate in candidates}
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), by_lower, n=1, cutoff=0.6)
-    return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
 def keys_in_source(model_class: type) -> set[str]:

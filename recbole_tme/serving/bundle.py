@@ -22,7 +22,7 @@ from recbole_tme.errors import UserError
 from recbole_tme.runs.checkpoint import read_weights
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.saved import SavedModel, build_model
-from recbole_tme.utils.files import writing
+from recbole_tme.utils.files import write_json, writing
 
 FORMAT = "recbole_tme bundle"
 VERSION = 1
@@ -63,7 +63,7 @@ def write_bundle(run: Path | str, out: Path | str) -> None:
                 "files": {name: fingerprint(partial / name) for name in (WEIGHTS, ITEMS)},
             }
             manifest["sha256"] = digest(manifest)
-            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+            write_json(partial / MANIFEST, manifest)
             partial.chmod(0o755)
             partial.rename(out)
         except BaseException:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recbole_tme.errors import UserError
-from recbole_tme.utils.files import writing
+from recbole_tme.utils.files import alone_in, writing
 
 FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
 # Of a trial without an end: running, or cut off by the budget or with the process.
@@ -79,7 +80,8 @@ class Journal:
         self._last_time: float | None = None
         with writing(self.path):
             self._file = self.path.open("ab")
-        _lock(self._file, self.path)
+        self._lock = ExitStack()
+        self._lock.enter_context(alone_in(self.path.parent))
         whole = self._read()
         with writing(self.path):
             # What was cut off would make the next line unreadable.
@@ -125,6 +127,7 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+        self._lock.close()
 
     def _write(self, event: dict[str, Any]) -> None:
         event["time"] = round(time.time(), 3)
@@ -170,15 +173,3 @@ class Journal:
             trial.lost += 1
         elif event["event"] == "end":
             trial.status, trial.trace = event["status"], event["trace"]
-
-
-def _lock(file, path: Path) -> None:
-    """Keep other processes off a file until this one ends, however it does."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"another process is at work on the study in {path.parent}; wait for it or end it") from None

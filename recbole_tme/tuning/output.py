@@ -15,7 +15,7 @@ from recbole_tme.models import registry
 from recbole_tme.tuning.journal import FAILED, FINISHED, OPEN, STOPPED, Trial
 from recbole_tme.tuning.study import Study
 from recbole_tme.utils import tabular
-from recbole_tme.utils.files import write_atomically
+from recbole_tme.utils.files import write_atomically, write_json
 
 # Lines of the live table: the trials at work, then the best ones.
 LIVE_ROWS = 12
@@ -36,7 +36,7 @@ def write_results(study: Study, final: Sequence[dict[str, Any]] = ()) -> None:
     write_atomically(
         study.folder / "trials.csv", tabular.csv_text(head, [csv_row(trial, keys) for trial in study.trials]).encode()
     )
-    write_atomically(study.folder / "study.json", (json.dumps(summary(study, final), indent=1) + "\n").encode())
+    write_json(study.folder / "study.json", summary(study, final))
     if study.best is not None:
         write_atomically(study.folder / "best.yaml", best_text(study).encode())
 

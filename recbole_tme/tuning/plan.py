@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_tme.errors import UserError
 from recbole_tme.experiment.cluster import Resources
-from recbole_tme.utils.files import write_atomically
+from recbole_tme.utils.files import write_json
 
 _PART = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>s|m|h|d|gpuh)?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -83,7 +83,7 @@ class Plan:
     resources: Resources
 
     def write(self, folder: Path) -> None:
-        write_atomically(folder / "plan.json", (json.dumps(asdict(self), indent=1) + "\n").encode())
+        write_json(folder / "plan.json", asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> Plan:

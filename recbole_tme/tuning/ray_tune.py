@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from recbole_tme.experiment import ray_versions
 from recbole_tme.experiment.cluster import Place, Resources
+from recbole_tme.utils.files import write_json
 
 SCHEDULERS = ("asha", "median", "pbt", "none")
 # Ray's tuner prints, plots and logs nothing of its own, and leaves Ctrl-C to this program.
@@ -186,7 +187,7 @@ def _member(assignment: dict, report: Callable) -> tuple[dict, Callable]:
     here.mkdir(exist_ok=True)
 
     def report_with_origin(row: dict) -> None:
-        (here / "origin.json").write_text(json.dumps({"number": own["number"], "epoch": row["epoch"]}))
+        write_json(here / "origin.json", {"number": own["number"], "epoch": row["epoch"]})
         stored = ray_versions.tuner_settings().Checkpoint.from_directory(str(here))
         report(row | {"settings": json.dumps(assignment["settings"])}, checkpoint=stored)
 

@@ -25,9 +25,10 @@ from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
 from recbole_tme.config.load import NOT_IN_HASH, SessionConfig, declared_keys
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
-from recbole_tme.schema.keys import Key, did_you_mean
+from recbole_tme.schema.keys import Key
 from recbole_tme.schema.property_files import properties_root
 from recbole_tme.schema.yamlfile import SettingsFile, read_settings
+from recbole_tme.utils.spelling import did_you_mean
 
 KINDS = {
     "choice": "[value, ...]",

@@ -1,20 +1,25 @@
-"""Files written whole or not at all."""
+"""Files that are written whole or not at all, and the lock on a folder."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from recbole_tme.errors import UserError
 
 
 @contextmanager
-def writing(path: Path):
-    """Turn "read-only", "disk full" and the like into one line that names the file."""
+def writing(path: Path) -> Iterator[None]:
+    """Turn "read-only", "disk full" and the like into one line that names the file.
+
+    Raises:
+        UserError: the block raised an ``OSError``.
+    """
     try:
         yield
     except OSError as error:
@@ -34,38 +39,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same out of a folder while the block runs; a process that dies lets go.
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    """Write plain data as JSON, atomically, in UTF-8 and with a final line break.
 
-    Nothing is written. Where the system or the file system has no such locks nobody is kept out.
+    Args:
+        path: the file.
+        content: nested dicts, lists, str, numbers, bool and None.
+        indent: spaces per level; None for everything in one line, which suits long lists of numbers.
 
     Raises:
-        UserError: another process is in it.
+        UserError: the directory is read-only or the disk is full.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with writing(folder):
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder} is in use: another process trains in it; wait until it has finished") from error
-        except OSError:
-            # Network file systems may refuse.
-            pass
-        yield
-    finally:
-        os.close(handle)
+    write_atomically(path, (json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode())
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of ``path`` once the block is done, and leaves no trace if it fails.
+    """A new file that takes the place of ``path`` at the end of the block, and is deleted if the block fails.
 
     Raises:
         UserError: the directory is read-only or the disk is full.
@@ -81,3 +71,32 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Lock a folder against other processes that ask for the same lock, until the block or the process ends.
+
+    No lock file is written. On systems and file systems without such locks the block runs without one.
+
+    Raises:
+        UserError: another process holds the lock, or the folder cannot be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with writing(folder):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder} is in use: another process works in it; wait until it has finished") from error
+        except OSError:
+            # Network file systems may refuse.
+            pass
+        yield
+    finally:
+        os.close(handle)

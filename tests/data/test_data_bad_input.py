@@ -33,7 +33,7 @@ INTER_CASES = [
         "misspelt column",
         "session_id:token\titem_id:token\ttimestmp:float\n" + GOOD_CLICKS,
         1,
-        ["timestmp", "'timestamp'"],
+        ["timestmp", "did you mean timestamp?"],
     ),
     ("missing item column", "session_id:token\ttimestamp:float\n1\t2\n", 1, ["item_id:token"]),
     ("missing session column", "item_id:token\na\nb\n", 1, ["session_id:token"]),
@@ -137,7 +137,7 @@ def test_item_called_like_the_padding(tmp_path):
 def test_item_file(tmp_path):
     path = tmp_path / "d.item"
     path.write_text("item:token\ttitle:token_seq\n1\tx\n")
-    fails(read_titles, path, "item_id:token", "'item'", line=1)
+    fails(read_titles, path, "item_id:token", "did you mean item?", line=1)
     path.write_text("item_id:token\ttitle:token_seq\n1\tx\n2\n")
     fails(read_titles, path, "1 fields", line=3)
     path.write_text("item_id:token\tprice:float\n1\t2\n")

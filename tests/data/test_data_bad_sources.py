@@ -14,7 +14,14 @@ CLICKS = "session_id:token\titem_id:token\ttimestamp:float\n1\ta\t1\n1\tb\t2\n"
 # Click logs: (name, file name, content, options, line, words).
 LOG_CASES = [
     ("no time column", "x.csv", "session_id,item_id\n1,a\n", {}, None, ["'timestamp'", "--time", "--file-order"]),
-    ("misspelt column", "x.csv", "sesion_id,item_id,timestamp\n1,a,1\n", {}, None, ["'session_id'", "'sesion_id'"]),
+    (
+        "misspelt column",
+        "x.csv",
+        "sesion_id,item_id,timestamp\n1,a,1\n",
+        {},
+        None,
+        ["'session_id'", "did you mean sesion_id?"],
+    ),
     ("no item column", "x.csv", "session_id,product,timestamp\n1,a,1\n", {}, None, ["'item_id'", "--item", "product"]),
     ("time that is text", "x.csv", "session_id,item_id,timestamp\n1,a,1\n1,b,noon\n", {}, 3, ["'noon'"]),
     ("time NaN", "x.csv", "session_id,item_id,timestamp\n1,a,1\n1,b,nan\n", {}, 3, ["nan", "finite"]),

@@ -13,7 +13,6 @@ prefix rows (:mod:`recbole_tme.data.readers.presplit`) are read as well.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
@@ -29,6 +28,7 @@ from recbole_tme.data.readers.inter import read_inter, read_titles
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.data.textfile import plain_text
 from recbole_tme.errors import UserError
+from recbole_tme.utils.files import write_json
 from recbole_tme.utils.hardware import return_freed_memory
 
 FORMAT_VERSION = 1
@@ -116,8 +116,7 @@ def _write_files(folder: Path, data: SessionData, provenance: dict) -> None:
         rows = pa.table({"item": list(data.titles), "title": list(data.titles.values())})
         _write_table(folder / f"{data.name}.item", "item_id:token\ttitle:token_seq", rows)
     record = {"format_version": FORMAT_VERSION, "name": data.name, "counts": counts, **provenance}
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    (folder / f"{data.name}.json").write_text(text, encoding="utf-8")
+    write_json(folder / f"{data.name}.json", record)
 
 
 def _write_inter(path: Path, sessions: Sessions, tokens: np.ndarray) -> None:

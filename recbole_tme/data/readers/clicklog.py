@@ -17,7 +17,6 @@ from recbole_tme.data.sessions import Sessions
 from recbole_tme.data.textfile import (
     TEXT,
     TOKEN,
-    nearest,
     numbered_lines,
     read_columns,
     read_header,
@@ -27,6 +26,7 @@ from recbole_tme.data.textfile import (
 )
 from recbole_tme.data.times import to_numbers, to_seconds
 from recbole_tme.errors import UserError
+from recbole_tme.utils.spelling import did_you_mean
 
 DELIMITERS = ("\t", ",", ";", "|")
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -170,7 +170,7 @@ def _missing(path: Path, columns: LogColumns, names: list[str]) -> UserError:
     role = {columns.key: "user" if columns.user else "session", columns.item: "item", columns.time: "time"}[name]
     hint = ", or say that the file is in order of time (--file-order)" if role == "time" else ""
     return UserError(
-        f"{path}: no column {name!r}{nearest(name, names)}; its columns are {', '.join(names)[:200]}: "
+        f"{path}: no column {name!r}{did_you_mean(name, names)} (its columns: {', '.join(names)[:200]}); "
         f"name the {role} column (--{role}){hint}"
     )
 

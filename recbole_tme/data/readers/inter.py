@@ -10,8 +10,9 @@ import numpy as np
 from recbole_tme.data.catalogue import NamedSessions, catalogue, text_array
 from recbole_tme.data.readers import presplit
 from recbole_tme.data.sessions import Sessions
-from recbole_tme.data.textfile import NUMBER, TEXT, TOKEN, nearest, read_columns, read_header, row_line
+from recbole_tme.data.textfile import NUMBER, TEXT, TOKEN, read_columns, read_header, row_line
 from recbole_tme.errors import UserError
+from recbole_tme.utils.spelling import did_you_mean
 
 COLUMNS = {"session_id": "token", "item_id": "token", "timestamp": "float", "is_target": "float"}
 _REQUIRED = ("session_id", "item_id")
@@ -48,8 +49,8 @@ def check_header(path: Path, header: list[str], known: dict[str, str], required:
             raise UserError(f"{where}: columns are separated by tabs, not spaces")
         if name not in known:
             raise UserError(
-                f"{where}: unknown column {field!r}{nearest(name, list(known))}; "
-                f"known are {', '.join(f'{n}:{k}' for n, k in known.items())}"
+                f"{where}: unknown column {field!r}{did_you_mean(name, known)} "
+                f"(known: {', '.join(f'{n}:{k}' for n, k in known.items())})"
             )
         if kind != known[name]:
             raise UserError(f"{where}: column {field!r} must be {name}:{known[name]}")
@@ -127,7 +128,7 @@ def read_titles(path: Path) -> dict[str, str]:
     """
     names = [field.partition(":")[0] for field in read_header(path)]
     if "item_id" not in names:
-        raise UserError(f"{path} line 1: column item_id:token is missing{nearest('item_id', names)}")
+        raise UserError(f"{path} line 1: column item_id:token is missing{did_you_mean('item_id', names)}")
     title = next((name for name in names if "title" in name or "name" in name), None)
     if title is None:
         return {}
