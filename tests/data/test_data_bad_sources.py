@@ -60,7 +60,7 @@ def parquet(path, **columns):
         ({"session_id": [1, 2], "item_id": [1.0, 2.0], "timestamp": [1, 2]}, ["'item_id'", "double"]),
         ({"session_id": [1, 2], "item_id": [1, 2], "timestamp": [1, None]}, ["row 2", "no time"]),
         ({"session_id": [1, 2], "item_id": [1, 2], "timestamp": [1.0, float("nan")]}, ["row 2", "finite"]),
-        ({"session_id": [1, 2], "item_id": [1, 2], "time": [1, 2]}, ["'timestamp'", "'time'"]),
+        ({"session_id": [1, 2], "item_id": [1, 2], "time": [1, 2]}, ["'timestamp'", "did you mean time?"]),
         ({"session_id": [], "item_id": [], "timestamp": []}, ["no rows"]),
     ],
 )
