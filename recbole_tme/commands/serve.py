@@ -7,11 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+
 from recbole_tme.errors import UserError
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.server.app import make_app, model_card
 from recbole_tme.serving.server.serve import GRACE, MAX_CONNECTIONS, address, is_loopback, listening_socket
+from recbole_tme.utils.hardware import keep_freed_memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,5 +71,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{address(listener)} recommends with {recommender.name}; stop it with Ctrl-C", flush=True)
         if not is_loopback(listener):
             print("note: other machines can reach this address, and nobody is asked for a password", file=sys.stderr)
+        # Each batch takes and frees the same large blocks; and two threads for scoring would leave none for listening.
+        keep_freed_memory()
+        torch.set_num_threads(1)
         server.run(sockets=[listener])
     return 0

@@ -19,14 +19,18 @@ from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.index_search import LARGEST_K, IndexedScores, UsedIndex, best_first
 from recbole_tme.serving.reasons import Reasons
 from recbole_tme.serving.saved import SavedModel, build_model
+from recbole_tme.serving.selection import check_numbers, top_k, top_k_of_row
+from recbole_tme.utils.hardware import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
 
-# Scores that are held at a time, which bounds the memory whatever the catalogue: 64 MB of float32.
-SCORES_AT_ONCE = 2**24
+# Scores that are held at a time: 8 MB of float32, which the processor's cache holds at least in part, ...
+SCORES_AT_ONCE = 2**21
+# ... or more for so many sessions, for which the item vectors are then read only once, but never over 64 MB.
+EFFICIENT_BATCH, MOST_SCORES = 16, 2**24
 LARGEST_BATCH = 1024
 
 
@@ -34,7 +38,8 @@ class Recommender:
     """A trained model that is asked in external item ids; made by :meth:`load`.
 
     It can be used by several threads at a time, and gives equal answers to equal questions: of equal scores the item
-    that came first in the training data is the better one.
+    that came first in the training data is the better one. On a CPU it computes on the calling thread alone
+    (:func:`~recbole_tme.utils.hardware.one_thread` says why).
 
     Args:
         saved: the trained model.
@@ -57,7 +62,7 @@ class Recommender:
         self.model = build_model(saved, device)
         self.items = saved.items.ids
         self.titles = saved.items.titles
-        self.batch_size = max(1, min(LARGEST_BATCH, SCORES_AT_ONCE // (len(self.items) + 1)))
+        self.batch_size = _batch_size(len(self.items))
         self._device = device
         self._number = {item: number for number, item in enumerate(self.items, start=1)}
         self.clicks = saved.items.clicks
@@ -158,7 +163,7 @@ class Recommender:
         if not known or not isinstance(self.model, SessionRecommender):
             return None
         fields = self._fields([known])
-        with self._lock, torch.inference_mode():
+        with self._lock, one_thread(), torch.inference_mode():
             found = self.model.explain(fields[self.model.ITEM_SEQ], fields[self.model.ITEM_SEQ_LEN])
         if found is None:
             return None
@@ -208,25 +213,25 @@ class Recommender:
     def _best_of_all(
         self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        scores = self._scores(sessions)
-        for row, places in zip(scores, seen):
-            row[places] = -np.inf
-        lowest = torch.from_numpy(scores).topk(k, dim=1).values[:, -1].numpy()
-        for row, places, least in zip(scores, seen, lowest):
-            better = np.flatnonzero(row > least)
-            equal = np.setdiff1d(np.flatnonzero(row == least), places, assume_unique=True)[: k - len(better)]
-            chosen = np.concatenate([better, equal])
-            # By score, then by number.
-            chosen = chosen[np.lexsort((chosen, -row[chosen]))]
-            yield chosen, row[chosen]
+        with one_thread():
+            scores = self._scores(sessions)
+            for row, places in zip(scores, seen):
+                row[places] = -np.inf
+            best = list(top_k(scores, k))
+        for row, (chosen, of_chosen), places in zip(scores, best, seen):
+            if of_chosen[-1] == -np.inf and len(places):
+                # Only what is left out, or impossible to the model, is left: the latter may fill the list up.
+                chosen = top_k_of_row(row, k, places)
+                of_chosen = row[chosen]
+            yield chosen, of_chosen
 
     def _best_found(
         self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         fields = self._fields(sessions)
-        with self._lock:
+        with self._lock, one_thread():
             items, scores = self._search.best(fields, k + max(map(len, seen)))
-        _check_numbers(scores)
+        check_numbers(scores)
         for found, of_found, places in zip(items - 1, scores, seen):
             of_found[np.isin(found, places)] = -np.inf
             chosen = best_first(found, of_found, k)
@@ -259,14 +264,13 @@ class Recommender:
         fields = Interaction(self._fields(sessions))
         with self._lock, torch.inference_mode():
             # A copy, because a model may hand out what it keeps.
-            scores = self.model.full_sort_predict(fields).reshape(len(sessions), -1)[:, 1:].cpu().numpy().copy()
-        _check_numbers(scores)
-        return scores
+            return self.model.full_sort_predict(fields).reshape(len(sessions), -1)[:, 1:].cpu().numpy().copy()
 
 
-def _check_numbers(scores: np.ndarray) -> None:
-    if np.isnan(scores).any():
-        raise UserError("the model's scores hold NaN, so it cannot recommend; train it again")
+def _batch_size(n_items: int) -> int:
+    """Sessions that are scored at a time."""
+    efficient = min(EFFICIENT_BATCH, MOST_SCORES // (n_items + 1))
+    return max(1, min(LARGEST_BATCH, max(SCORES_AT_ONCE // (n_items + 1), efficient)))
 
 
 def checked_index(name: str) -> type[IndexedScores]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Numbers of the settings in the C library's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -24,6 +26,26 @@ def has_fast_bfloat16(device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     asked = (getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in ("avx512_bf16", "amx_tile"))
     return device.type == "cpu" and any(supports is not None and supports() for supports in asked)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute on the calling thread alone while the block runs.
+
+    Work of a few milliseconds is over before its helpers have woken up, and where another process has their core every
+    step waits until the system gives it back: tens of milliseconds each time.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> None:

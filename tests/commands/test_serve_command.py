@@ -1,5 +1,6 @@
 """``recbole-tme serve`` as a process: it starts, refuses, bears load and stops."""
 
+import asyncio
 import itertools
 import json
 import random
@@ -19,6 +20,7 @@ from helpers.serving_process import environment, serving
 from recbole_tme.cli import main
 from recbole_tme.serving.bundle import write_bundle
 from recbole_tme.serving.recommender import Recommender
+from recbole_tme.serving.server.serve import listening_socket
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +167,20 @@ def load(server, items, seconds, n_clients=16) -> tuple[int, list]:
     for thread in threads:
         thread.join()
     return next(counter), wrong
+
+
+def test_no_answer_waits_for_an_acknowledgement():
+    async def of_an_accepted_connection() -> int:
+        found = asyncio.get_running_loop().create_future()
+
+        def accepted(_, writer) -> None:
+            taken = writer.get_extra_info("socket")
+            found.set_result(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = listening_socket("127.0.0.1", 0)
+        async with await asyncio.start_server(accepted, sock=listener):
+            with socket.create_connection(listener.getsockname()):
+                return await asyncio.wait_for(found, 30)
+
+    assert asyncio.run(of_an_accepted_connection()) != 0

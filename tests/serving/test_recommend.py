@@ -142,6 +142,22 @@ def test_a_model_is_asked_by_one_thread_at_a_time(finished, monkeypatch):
     assert most == [1] * 5
 
 
+@pytest.mark.parametrize("index", [None, "faiss"])
+def test_it_computes_on_the_calling_thread_alone_and_leaves_the_others_their_threads(finished, index):
+    if index:
+        pytest.importorskip("faiss", reason="needs faiss, the extra index")
+    one, threads = Recommender.load(finished.path, index=index), set()
+    one.model.item_embedding.register_forward_pre_hook(lambda *_: threads.add(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        list(one.answers([one.items[:2]] * 40))
+        one.explain(one.items[:2])
+        assert threads == {1} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_unknown_clicks_are_as_if_they_were_not_there(recommender, data):

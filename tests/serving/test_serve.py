@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -322,12 +323,12 @@ class Counting:
         return None
 
 
-def asked_together(questions, window=0.05, cancel=()):
+def asked_together(questions, cancel=()):
     """What each gets who asks at the same time, and what the recommender was asked."""
     counting = Counting()
 
     async def main():
-        async with Batcher(counting, window) as batcher:
+        async with Batcher(counting) as batcher:
             tasks = [asyncio.create_task(batcher.ask(question)) for question in questions]
             await asyncio.sleep(0)
             for number in cancel:
@@ -350,6 +351,25 @@ def test_questions_of_one_moment_are_scored_together():
             [*session, "more", "and more"][: one.k] for session in one.sessions
         ]
         assert all(len(answer.recommendation.scores) == one.k for answer in found)
+
+
+def test_questions_that_come_while_others_are_scored_are_the_next_batch():
+    class Slow(Counting):
+        def answers(self, *asked):
+            time.sleep(0.1)
+            return super().answers(*asked)
+
+    slow = Slow()
+
+    async def main():
+        async with Batcher(slow) as batcher:
+            first = asyncio.create_task(batcher.ask(question(["first"])))
+            await asyncio.sleep(0.03)
+            assert slow.asked == [], "the first question waited for others instead of being scored"
+            await asyncio.gather(first, *(batcher.ask(question([str(i)])) for i in range(70)))
+
+    asyncio.run(main())
+    assert [len(sessions) for sessions, _, _ in slow.asked] == [1, 64, 6]
 
 
 def test_those_who_want_no_seen_items_are_scored_apart():

@@ -1,4 +1,4 @@
-"""Requests that arrive together are scored together: one pass over the catalogue serves them all."""
+"""Requests that arrive while others are being scored are scored together: one pass over the catalogue serves all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from recbole_tme.serving.answers import Recommendation
 from recbole_tme.serving.reasons import Reasons
 from recbole_tme.serving.recommender import Recommender
 
-# Seconds that the first of a batch waits for others.
-WINDOW = 0.002
-# Sessions of a batch; more are waiting only when the model is slower than the requests.
-LARGEST_BATCH = 512
+# Sessions of a batch: from here on a larger one makes nothing cheaper, and its first session waits for its last.
+LARGEST_BATCH = 64
 
 
 class Question(NamedTuple):
@@ -34,19 +32,18 @@ class Answer(NamedTuple):
 
 
 class Batcher:
-    """Collects questions for a moment and answers them in a thread of its own, so that the server goes on listening.
+    """Answers questions in a thread of its own, so that the server goes on listening.
 
-    Use it as an asynchronous context. Nobody's answer depends on who else asked: where a batch fails, each question is
-    answered, or fails, by itself.
+    A question that finds the thread idle is answered at once; those that come meanwhile are the next batch, so that
+    batches grow with the load and nobody waits for company. Use it as an asynchronous context. Nobody's answer depends
+    on who else asked: where a batch fails, each question is answered, or fails, by itself.
 
     Args:
         recommender: who answers.
-        window: how long the first question waits for others, in seconds.
     """
 
-    def __init__(self, recommender: Recommender, window: float = WINDOW):
+    def __init__(self, recommender: Recommender):
         self._recommender = recommender
-        self._window = window
 
     async def __aenter__(self) -> Batcher:
         self._waiting: asyncio.Queue[tuple[Question, asyncio.Future]] = asyncio.Queue()
@@ -72,7 +69,8 @@ class Batcher:
     async def _work(self) -> None:
         while True:
             batch = [await self._waiting.get()]
-            await asyncio.sleep(self._window)
+            # Whoever is already there comes along.
+            await asyncio.sleep(0)
             size = len(batch[0][0].sessions)
             while not self._waiting.empty() and size < LARGEST_BATCH:
                 batch.append(self._waiting.get_nowait())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 
 from recbole_tme.errors import UserError
@@ -20,9 +21,20 @@ def listening_socket(host: str, port: int) -> socket.socket:
         UserError: the port is taken or impossible, or the host is no address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio switches TCP_NODELAY on only where it is: the body of an answer would else
+    # wait for the client's delayed acknowledgement of its head, 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
+        if os.name == "posix":
+            # A port whose last connections are still closing can be taken at once.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen(MAX_CONNECTIONS)
+        return listener
     except (OSError, OverflowError) as error:
+        listener.close()
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{host} port {port} cannot be listened on ({reason}); choose another --port or --host") from (
             error

@@ -1,0 +1,56 @@
+"""The best items of rows of scores: by score, and of equal scores the item with the lower number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from recbole_tme.errors import UserError
+
+
+def top_k(scores: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places and scores of the best ``k`` items of each row.
+
+    Args:
+        scores: float32 ``[B, N]``, with ``k <= N``.
+
+    Raises:
+        UserError: a row holds NaN.
+    """
+    # One more tells whether the last of the k has equals outside. NaN counts as larger than any number.
+    values, places = torch.from_numpy(scores).topk(min(k + 1, scores.shape[1]), dim=1)
+    values, places = values.numpy(), places.numpy()
+    check_numbers(values)
+    for row, best, of_best in zip(scores, places, values):
+        if len(best) > k and of_best[k - 1] == of_best[k]:
+            chosen = top_k_of_row(row, k, np.arange(0))
+        else:
+            chosen = best[:k][np.lexsort((best[:k], -of_best[:k]))]
+        yield chosen, row[chosen]
+
+
+def top_k_of_row(row: np.ndarray, k: int, left_out: np.ndarray) -> np.ndarray:
+    """Places of the best ``k`` items of a row, whatever ties there are.
+
+    Args:
+        row: scores without NaN, ``[N]``.
+        k: at most N.
+        left_out: places whose scores are minus infinity and that are not to be chosen.
+    """
+    least = np.partition(row, len(row) - k)[len(row) - k]
+    better = np.flatnonzero(row > least)
+    equal = np.setdiff1d(np.flatnonzero(row == least), left_out, assume_unique=True)[: k - len(better)]
+    chosen = np.concatenate([better, equal])
+    return chosen[np.lexsort((chosen, -row[chosen]))]
+
+
+def check_numbers(scores: np.ndarray) -> None:
+    """Refuse scores that are no numbers.
+
+    Raises:
+        UserError: there is NaN among them.
+    """
+    if np.isnan(scores).any():
+        raise UserError("the model's scores hold NaN, so it cannot recommend; train it again")
