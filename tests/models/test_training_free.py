@@ -30,7 +30,9 @@ from recbole_tme.models.training_free.clicks import train_clicks
 from recbole_tme.schema.property_files import properties_root
 from recbole_tme.schema.yamlfile import read_settings
 
-MODELS = ["OwnItems", "SPop", "SPopSTAN", "SR", "LastItemKNN", "VSKNN", "STAN", "VSTAN"]
+NEIGHBOURS = ["SKNN", "VSKNN", "STAN", "VSTAN"]
+MIXES = ["BaselineMix", "OwnItemsFirst"]
+MODELS = ["OwnItems", "SPop", "SPopSTAN", "SR", "LastItemKNN", *NEIGHBOURS, *MIXES]
 N_ITEMS = 12
 FIXED = {"device": "cpu", "MAX_ITEM_LIST_LENGTH": 12, "show_progress": False}
 CPU = torch.device("cpu")
@@ -174,18 +176,42 @@ def loop_neighbours(train, session, k, sample_size, weight, similarity, part, id
     return scores
 
 
-def loop_vsknn(train, session, k=500, sample_size=2500, weighting="linear", idf_weight=5.0) -> list[float]:
-    power = {"linear": 1, "quadratic": 2}[weighting]
+def loop_idf(train, item, power) -> float:
+    n_with = sum(item in clicks for clicks in train)
+    return max(math.log(len(train) / n_with), 1e-6) ** power if n_with else 0
+
+
+def loop_vsknn(
+    train,
+    session,
+    k=500,
+    sample_size=2500,
+    weighting="linear",
+    idf_weight=5.0,
+    idf_power=0.0,
+    norm_power=0.0,
+    since_last_match=True,
+) -> list[float]:
+    power = {"linear": 1, "quadratic": 2, "none": 0}[weighting]
+
+    def similarity(shared, weights, s, train):
+        weighted = sum(w * loop_idf(train, item, idf_power) for item, w in weights.items() if item in train[s])
+        return weighted / len(session) ** power / len(set(train[s])) ** norm_power
+
     return loop_neighbours(
         train,
         session,
         k,
         sample_size,
         weight=lambda p, length: p**power,
-        similarity=lambda shared, weights, s, train: shared / len(session) ** power,
-        part=lambda value, distance, since: value / (1 + since),
+        similarity=similarity,
+        part=lambda value, distance, since: value / (1 + since if since_last_match else 1),
         idf_weight=idf_weight,
     )
+
+
+def loop_sknn(train, session, k=1000, sample_size=10**6, idf_power=2.0, norm_power=0.5) -> list[float]:
+    return loop_vsknn(train, session, k, sample_size, "none", 0.0, idf_power, norm_power, since_last_match=False)
 
 
 def loop_stan(
@@ -229,7 +255,47 @@ def loop_spop_stan(train, session, tie_break="recency", **rest) -> list[float]:
     return scores
 
 
+PART_LOOPS = {"SKNN": loop_sknn, "STAN": loop_stan, "VSTAN": loop_vstan, "SR": loop_sr}
+
+
+def loop_sum(train, session, first, second, second_weight, without=()) -> list[float]:
+    total = [0.0] * (N_ITEMS + 1)
+    for name, weight in ((first, 1.0), (second, second_weight)):
+        if name == "none":
+            continue
+        given = {"n_rules": 100} if name == "SR" else {}
+        scores = [0.0 if item in without else s for item, s in enumerate(PART_LOOPS[name](train, session, **given))]
+        total = [old + weight * score / (max(scores) or 1) for old, score in zip(total, scores)]
+    return total
+
+
+def loop_mix(
+    train, session, first="STAN", second="SR", second_weight=1.0, own_weight=0.0, tie_break="recency"
+) -> list[float]:
+    scores = loop_sum(train, session, first, second, second_weight)
+    for place, item in enumerate(reversed(loop_spop_order(train, session, tie_break)), start=1):
+        scores[item] += own_weight / place
+    return scores
+
+
+def loop_own_items_first(
+    train, session, first="SKNN", second="none", second_weight=1.0, tie_break="recency"
+) -> list[float]:
+    scores = loop_sum(train, session, first, second, second_weight, without=set(session))
+    for rank, item in enumerate(loop_spop_order(train, session, tie_break), start=1):
+        scores[item] = 1 + second_weight + rank
+    return scores
+
+
 CASES = [
+    ("SKNN", loop_sknn, {}),
+    ("SKNN", loop_sknn, {"k": 2, "sample_size": 3, "idf_power": 1.0, "norm_power": 1.0}),
+    ("VSKNN", loop_vsknn, {"k": 3, "idf_power": 2.0, "norm_power": 0.5, "weighting": "quadratic"}),
+    ("BaselineMix", loop_mix, {}),
+    ("BaselineMix", loop_mix, {"first": "VSTAN", "second": "SKNN", "second_weight": 0.5, "own_weight": 0.3}),
+    ("BaselineMix", loop_mix, {"first": "STAN", "second": "none", "own_weight": 2.0, "tie_break": "popularity"}),
+    ("OwnItemsFirst", loop_own_items_first, {}),
+    ("OwnItemsFirst", loop_own_items_first, {"second": "SR", "second_weight": 2.0, "tie_break": "popularity"}),
     ("OwnItems", loop_own_items, {}),
     ("SPop", loop_spop, {}),
     ("SPop", loop_spop, {"tie_break": "popularity"}),
@@ -300,6 +366,7 @@ def test_renaming_the_items_of_train_and_session_renames_the_scores(model):
 def small(model: str) -> dict:
     """Settings that make the cuts to k sessions, items or rules bite on small data."""
     cuts = {"k": 4, "sample_size": 9, "n_rules": 3}
+    cuts |= {"sknn_k": 4, "stan_k": 4, "stan_sample_size": 9, "sr_n_rules": 3}
     return {key: value for key, value in cuts.items() if key in model_keys(registry.resolve(model))}
 
 
@@ -403,10 +470,7 @@ def test_item_neighbours_share_sessions_whatever_the_order():
     assert shrunk[2:4] == pytest.approx([2 / math.sqrt(23 * 22), 1 / math.sqrt(23 * 21)], rel=2e-5)
 
 
-NEIGHBOURS = ["VSKNN", "STAN", "VSTAN"]
-
-
-@pytest.mark.parametrize("model", NEIGHBOURS)
+@pytest.mark.parametrize("model", ["VSKNN", "STAN", "VSTAN"])
 def test_sessions_that_share_the_last_click_weigh_more(model):
     scores = scores_of(build(model, [[2, 5], [1, 4], [2, 5]]), [1, 3, 2])
     assert scores[5] > scores[4] > 0
@@ -483,6 +547,33 @@ def test_spop_stan_puts_own_items_first_and_the_rest_as_stan_does():
         n = len(set(session))
         assert order_of(both, session)[:n] == order_of(spop, session)[:n]
         assert order_of(both, session)[n:] == [item for item in order_of(stan, session) if item not in session]
+
+
+@pytest.mark.parametrize("session", [[1], [2, 3, 2], [7, 8, 9, 7, 8, 1]])
+def test_the_mix_behind_the_own_items_is_that_of_the_others_alone(session):
+    rng = np.random.default_rng(7)
+    train = [rng.integers(1, N_ITEMS + 1, rng.integers(2, 8)).tolist() for _ in range(40)]
+    first, spop, stan = build("OwnItemsFirst", train, first="STAN"), build("SPop", train), build("STAN", train)
+    n = len(set(session))
+    assert order_of(first, session)[:n] == order_of(spop, session)[:n]
+    others = [item for item in order_of(stan, session) if item not in session]
+    assert order_of(first, session)[n:] == others
+    # The best of the others has the score 1, whatever the own items would have scored.
+    assert scores_of(first, session)[others[0]] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("model", [*NEIGHBOURS, *MIXES])
+def test_scores_are_the_same_bits_alone_and_among_a_thousand_others(model, monkeypatch):
+    from recbole_tme.models.training_free import neighbours
+
+    monkeypatch.setattr(neighbours, "SCORES_AT_ONCE", 40)
+    rng = np.random.default_rng(8)
+    train = [rng.integers(1, N_ITEMS + 1, rng.integers(2, 8)).tolist() for _ in range(60)]
+    built = build(model, train, **small(model))
+    sessions = [rng.integers(1, N_ITEMS + 1, rng.integers(1, 9)).tolist() for _ in range(50)]
+    together = built.full_sort_predict(batch_of(sessions))
+    for row, session in zip(together, sessions):
+        assert torch.equal(row, built.full_sort_predict(batch_of([session]))[0])
 
 
 @pytest.mark.parametrize("model", NEIGHBOURS)
@@ -611,7 +702,7 @@ def test_search_spaces_name_keys_of_the_model_and_values_they_accept(path):
     keys = model_keys(registry.resolve(path.stem))
     space = read_settings(path).values
     for name, choices in space.items():
-        assert list(choices) == ["choice"] and len(set(choices["choice"])) > 1
+        assert next(iter(choices)) == "choice" and len(set(choices["choice"])) > 1
         for value in choices["choice"]:
             assert keys[name].check(value, path.name) == value
         assert keys[name].default in choices["choice"]
@@ -621,4 +712,6 @@ def test_every_model_with_something_to_choose_has_a_search_space():
     for model in MODELS:
         tunable = set(model_keys(registry.resolve(model))) - {"epochs", "train_neg_sample_args"}
         path = properties_root() / "space" / f"{model}.yaml"
-        assert set(read_settings(path).values if path.is_file() else ()) == tunable
+        searched = set(read_settings(path).values if path.is_file() else ())
+        # A mix has every key of its parts; a search over all of them would need a larger budget than anyone's.
+        assert searched == tunable or (model in MIXES and tunable > searched >= {"first", "second", "second_weight"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from recbole_tme.models.training_free.spop import rank_own_items
@@ -19,10 +21,11 @@ class SPopSTAN(STAN):
         super().__init__(config, dataset)
         self.tie_break = config["tie_break"]
 
-    def score(self, session: np.ndarray) -> np.ndarray:
-        scores = super().score(session)
-        scores /= scores.max() or 1
-        index, _ = self.prepared
-        items, ranks = rank_own_items(session, index.popularity, self.tie_break)
-        scores[items] = 1 + ranks
+    def score_sessions(self, sessions: Sequence[np.ndarray]) -> np.ndarray:
+        scores = super().score_sessions(sessions)
+        highest = scores.max(1, keepdims=True)
+        scores /= np.where(highest > 0, highest, 1)
+        for row, session in zip(scores, sessions):
+            items, ranks = rank_own_items(session, self.prepared.index.popularity, self.tie_break)
+            row[items] = 1 + ranks
         return scores

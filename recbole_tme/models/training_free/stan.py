@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_tme.models.training_free.neighbours import Candidates, Entries, SessionIndex, SessionNeighbours
+from recbole_tme.models.training_free.neighbours import Candidates, Current, Entries, SessionIndex, SessionNeighbours
 
 
 class STAN(SessionNeighbours):
@@ -32,15 +32,15 @@ class STAN(SessionNeighbours):
         self.lambda_snh = config["lambda_snh"]
         self.lambda_inh = config["lambda_inh"]
 
-    def click_weights(self, position: np.ndarray, length: int) -> np.ndarray:
-        return np.exp((position - length) / self.lambda_spw)
+    def click_weights(self, current: Current) -> np.ndarray:
+        return np.exp((current.position - current.length) / self.lambda_spw)
 
-    def similarity(self, found: Candidates, weights: np.ndarray, length: int, index: SessionIndex) -> np.ndarray:
-        similarity = found.weight / (np.linalg.norm(weights) * np.sqrt(index.lengths[found.session]))
+    def similarity(self, found: Candidates, current: Current, weights: np.ndarray, index: SessionIndex) -> np.ndarray:
+        norm = np.sqrt(np.bincount(current.row, weights**2))
+        similarity = found.weight / (norm[found.row] * np.sqrt(index.lengths[found.session]))
         if self.lambda_snh > 0:
             similarity *= np.exp((found.session / index.n_sessions - 1) / self.lambda_snh)
         return similarity
 
-    def entry_weights(self, near: Candidates, entries: Entries, length: int) -> np.ndarray:
-        distance = np.abs(entries.position - near.there[entries.owner])
-        return near.weight[entries.owner] * np.exp(-distance / self.lambda_inh)
+    def entry_weights(self, entries: Entries) -> np.ndarray:
+        return entries.similarity * np.exp(-np.abs(entries.position - entries.match) / self.lambda_inh)

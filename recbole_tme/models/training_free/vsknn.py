@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_tme.models.training_free.neighbours import Candidates, Entries, SessionIndex, SessionNeighbours
+from recbole_tme.models.training_free.neighbours import Candidates, Current, Entries, SessionIndex, SessionNeighbours
+from recbole_tme.models.training_free.sknn import match_weights
 
 
 class VSKNN(SessionNeighbours):
     """Vector multiplication session-based kNN.
 
     Item i of the current session, last clicked at position p of l, has weight p/l, or (p/l)^2 with ``weighting:
-    quadratic``. A session's similarity is the sum of the weights of the items it shares; with s(n) the clicks since the
-    last click on a shared item, the score of item j is
+    quadratic``. The similarity of session n with |n| distinct items is the sum over the items it shares of the weight
+    times ln(sessions / sessions with the item)^idf_power, divided by |n|^norm_power, as in SKNN; the paper has neither
+    (both powers 0). With s(n) the clicks since the last click on a shared item, the score of item j is
 
         (1 + idf_weight ln(sessions / sessions with j)) * sum over neighbours n with j of  similarity(n) / (1 + s(n)).
 
@@ -26,16 +28,21 @@ class VSKNN(SessionNeighbours):
         super().__init__(config, dataset)
         self.power = 2 if config["weighting"] == "quadratic" else 1
         self.idf_weight = config["idf_weight"]
+        self.idf_power, self.norm_power = config["idf_power"], config["norm_power"]
 
-    def click_weights(self, position: np.ndarray, length: int) -> np.ndarray:
+    def click_weights(self, current: Current) -> np.ndarray:
         # Whole numbers, so that sums that are equal on paper are equal here.
-        return position.astype(np.float64) ** self.power
+        return current.position.astype(np.float64) ** self.power
 
-    def similarity(self, found: Candidates, weights: np.ndarray, length: int, index: SessionIndex) -> np.ndarray:
-        return found.weight / length**self.power
+    def match_weights(self, index: SessionIndex) -> np.ndarray:
+        return match_weights(index, self.idf_power)
 
-    def entry_weights(self, near: Candidates, entries: Entries, length: int) -> np.ndarray:
-        return (near.weight / (1 + length - near.here))[entries.owner]
+    def similarity(self, found: Candidates, current: Current, weights: np.ndarray, index: SessionIndex) -> np.ndarray:
+        length = current.lengths[found.row]
+        return found.weight / (length**self.power * index.n_distinct[found.session] ** self.norm_power)
+
+    def entry_weights(self, entries: Entries) -> np.ndarray:
+        return entries.similarity / (1 + entries.since)
 
     def item_weights(self, index: SessionIndex) -> np.ndarray:
         return index.rarity(self.idf_weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_tme.models.training_free.neighbours import Candidates, Entries, SessionIndex
+from recbole_tme.models.training_free.neighbours import Entries, SessionIndex
 from recbole_tme.models.training_free.stan import STAN
 
 
@@ -22,9 +22,8 @@ class VSTAN(STAN):
         self.lambda_ipw = config["lambda_ipw"]
         self.idf_weight = config["idf_weight"]
 
-    def entry_weights(self, near: Candidates, entries: Entries, length: int) -> np.ndarray:
-        decay = np.exp((near.here - length) / self.lambda_ipw)
-        return super().entry_weights(near, entries, length) * decay[entries.owner]
+    def entry_weights(self, entries: Entries) -> np.ndarray:
+        return super().entry_weights(entries) * np.exp(-entries.since / self.lambda_ipw)
 
     def item_weights(self, index: SessionIndex) -> np.ndarray:
         return index.rarity(self.idf_weight)
