@@ -1,5 +1,6 @@
 """One import hook that lets RecBole find our models by name and applies what
-:mod:`~recbole_tme.recbole_patches.patches` and :mod:`~recbole_tme.recbole_patches.stock` change in it.
+:mod:`~recbole_tme.recbole_patches.patches`, :mod:`~recbole_tme.recbole_patches.stock` and
+:mod:`~recbole_tme.recbole_patches.trainer` change in it.
 
 RecBole looks a model up as the module ``recbole.model.sequential_recommender.<name in lower case>``. The hook answers
 for models that RecBole does not have, and never for a name that it has.
@@ -19,12 +20,20 @@ from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
 from recbole_tme.recbole_patches import patches, stock
 
+
+def patch_trainer(module: ModuleType) -> None:
+    """As :func:`recbole_tme.recbole_patches.trainer.patch_trainer`, whose module imports torch: only now."""
+    from recbole_tme.recbole_patches import trainer
+
+    trainer.patch_trainer(module)
+
+
 # What is done to a module of RecBole once it has been executed.
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "recbole.utils.utils": patches.patch_utils,
     "recbole.config.configurator": stock.patch_configurator,
     "recbole.data.dataset.dataset": patches.patch_dataset,
-    "recbole.trainer.trainer": stock.patch_trainer,
+    "recbole.trainer.trainer": patch_trainer,
     "recbole.quick_start.quick_start": stock.patch_quick_start,
 }
 

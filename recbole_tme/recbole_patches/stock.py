@@ -1,4 +1,7 @@
-"""What stock RecBole is given so that its own commands run our models: property files and safe checkpoints."""
+"""What stock RecBole is given so that its own commands run our models: property files and safe checkpoints.
+
+The changes to its trainer are in :mod:`~recbole_tme.recbole_patches.trainer`.
+"""
 
 from __future__ import annotations
 
@@ -53,103 +56,8 @@ def patch_configurator(module: ModuleType) -> None:
     config_class.compatibility_settings = install_numpy_aliases
 
 
-def patch_trainer(module: ModuleType) -> None:
-    """In ``recbole.trainer.trainer``: checkpoints of plain data that know their items, ``begin_epoch``, and an
-    optimizer for item tables with sparse gradients.
-
-    RecBole pickles its configuration and the model class into a checkpoint, which torch >= 2.6 refuses to load, so that
-    each default run dies in its final evaluation; and it keeps no item ids, so that a checkpoint loads silently onto
-    reordered items.
-    """
-    from recbole_tme.nn.row_optim import RowAdam, row_tables
-    from recbole_tme.runs.checkpoint import (
-        check_catalogue,
-        load_checkpoint,
-        restore_model,
-        restore_optimizer,
-        save_checkpoint,
-    )
-
-    trainer_class = module.Trainer
-    fit, evaluate, train_epoch = trainer_class.fit, trainer_class.evaluate, trainer_class._train_epoch
-    build_optimizer = trainer_class._build_optimizer
-
-    @functools.wraps(build_optimizer)
-    def build_any_optimizer(self, **kwargs):
-        if not kwargs and self.learner.lower() == "adam" and row_tables(self.model):
-            return RowAdam(self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        return build_optimizer(self, **kwargs)
-
-    @functools.wraps(train_epoch)
-    def announced_train_epoch(self, train_data, epoch_idx, *args, **kwargs):
-        if hasattr(self.model, "begin_epoch"):
-            self.model.begin_epoch(epoch_idx)
-        return train_epoch(self, train_data, epoch_idx, *args, **kwargs)
-
-    def remember_catalogue(self, loader) -> None:
-        self.catalogue = catalogue_of(loader._dataset)
-        resumed = self.__dict__.pop("resumed_from", None)
-        if resumed is not None:
-            check_catalogue(resumed[1], self.catalogue, resumed[0])
-
-    @functools.wraps(fit)
-    def checked_fit(self, train_data, *args, **kwargs):
-        remember_catalogue(self, train_data)
-        return fit(self, train_data, *args, **kwargs)
-
-    @functools.wraps(evaluate)
-    def checked_evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
-        if eval_data:
-            remember_catalogue(self, eval_data)
-        if eval_data and load_best_model:
-            path = model_file or self.saved_model_file
-            checkpoint = load_checkpoint(
-                path, items=self.catalogue, model=type(self.model).__name__, map_location=self.device
-            )
-            restore_model(self.model, checkpoint, path)
-            self.logger.info("Loading model structure and parameters from %s", path)
-        return evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
-
-    def save(self, epoch, verbose=True, **kwargs):
-        if not self.config["single_spec"] and self.config["local_rank"] != 0:
-            return
-        path = kwargs.pop("saved_model_file", self.saved_model_file)
-        payload = {
-            "model": type(self.model).__name__,
-            "items": getattr(self, "catalogue", []),
-            "config": config_to_plain(self.config),
-            "epoch": epoch,
-            "cur_step": self.cur_step,
-            "best_valid_score": float(self.best_valid_score),
-            "state_dict": self.model.state_dict(),
-            "other_parameter": self.model.other_parameter(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        save_checkpoint(path, payload)
-        if verbose:
-            self.logger.info("Saving current: %s", path)
-
-    def resume(self, resume_file):
-        self.saved_model_file = str(resume_file)
-        checkpoint = load_checkpoint(resume_file, model=type(self.model).__name__, map_location=self.device)
-        self.start_epoch = checkpoint["epoch"] + 1
-        self.cur_step = checkpoint["cur_step"]
-        self.best_valid_score = checkpoint["best_valid_score"]
-        restore_model(self.model, checkpoint, resume_file)
-        restore_optimizer(self.optimizer, checkpoint, resume_file)
-        # The data set is not known before fit or evaluate.
-        self.resumed_from = resume_file, checkpoint["items"]
-
-    trainer_class._build_optimizer = build_any_optimizer
-    trainer_class._train_epoch = announced_train_epoch
-    trainer_class.fit = checked_fit
-    trainer_class.evaluate = checked_evaluate
-    trainer_class._save_checkpoint = save
-    trainer_class.resume_checkpoint = resume
-
-
 def patch_quick_start(module: ModuleType) -> None:
-    """In ``recbole.quick_start.quick_start``: ``load_data_and_model`` for the checkpoints of :func:`patch_trainer`."""
+    """In ``recbole.quick_start.quick_start``: ``load_data_and_model`` for checkpoints of plain data."""
     from recbole_tme.runs.checkpoint import check_catalogue, load_checkpoint, restore_model
 
     original = module.load_data_and_model
