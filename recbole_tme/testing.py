@@ -167,6 +167,10 @@ def check_relabelling(bench: Workbench) -> None:
         for value in [*renamed.parameters(), *renamed.buffers()]:
             if value.dim() and value.shape[0] == N_ITEMS + 1:
                 value[new_id] = value.clone()
+    for module in renamed.modules():
+        # What holds item ids themselves, and says how to rename them.
+        if hasattr(module, "rename_items"):
+            module.rename_items(new_id)
     before = bench.scores(model, bench.batch())
     after = bench.scores(renamed, bench.batch(relabel=new_id))
     assert_close(after[:, new_id[1:] - 1], before, "scores depend on the numbers given to the items")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_tme.errors import UserError
 from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
+from recbole_tme.models.neighbour_part import HELD_OUT, NeighbourPart
 from recbole_tme.models.training_free.clicks import train_clicks
 from recbole_tme.nn.dual_attention import AcrossHops, HopReadout
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
@@ -17,7 +22,11 @@ from recbole_tme.nn.miners import self_adaptive_negatives
 from recbole_tme.nn.readout import last_click, masked_mean, reversed_positions, shares
 from recbole_tme.nn.repeat_explore import Behaviour, RepeatExplore
 from recbole_tme.nn.sampled_losses import sampled_cross_entropy
+from recbole_tme.nn.scoring import inner_products
 from recbole_tme.nn.unit import CachedUnitRows, unit_rows
+
+# Up to this many items, sessions that are held out are looked at in every step, in larger catalogues in some.
+ALWAYS_MIXED = 100_000
 
 
 class DANSeR(SessionRecommender):
@@ -44,6 +53,9 @@ class DANSeR(SessionRecommender):
         # Saved weights have this name.
         self.fields = nn.ModuleList(HopReadout(size, config["field_attention"]) for _ in range(n_hops))
         self.behaviour = RepeatExplore(size, config["state_dropout"]) if config["repeat_explore"] else None
+        self.neighbours = NeighbourPart(self, dataset) if config["neighbours"] else None
+        if self.neighbours is not None and self.behaviour is None:
+            raise UserError("neighbours: True scores new items, which only repeat_explore: True tells from the session's")
         self.aux_weight = config["aux_weight"]
         self.hard_weight = config["hard_weight"]
         self.hard_candidates = config["hard_candidates"]
@@ -53,6 +65,8 @@ class DANSeR(SessionRecommender):
         self._kept = CachedUnitRows()
         self._frozen = False
         self.reset_parameters()
+        if self.neighbours is not None:
+            self.neighbours.mixture.reset_corrections()
 
     def _session_counts(self, dataset) -> Tensor:
         """How many training sessions hold each item, ``[N + 1]``; 0 where only a catalogue is known, to be loaded."""
@@ -69,7 +83,7 @@ class DANSeR(SessionRecommender):
         within = torch.stack([shares(weight) for weight in weights], dim=1)
         repeat = None
         if self.behaviour is not None:
-            repeat = self.behave(Encoded(session, item_seq, item_seq_len)).log_repeat.exp()
+            repeat = self.expect(Encoded(session, item_seq, item_seq_len)).log_repeat.exp()
         if hops is None:
             return Explanation(within.squeeze(1), repeat=repeat)
         return Explanation((hops.unsqueeze(2) * within).sum(1), hops, within, repeat)
@@ -104,8 +118,12 @@ class DANSeR(SessionRecommender):
     def query_vectors(self, encoded: Encoded) -> Tensor:
         # Temperature scaling (Guo et al., ICML 2017): the chances of new items are learnt on sessions that the model
         # comes to know by heart, and too high for others, which puts new items before likelier repeated ones.
+        return self.explore_scale() * encoded.session
+
+    def explore_scale(self) -> Tensor | float:
+        """What cosines are multiplied with in prediction."""
         scale = self.scale if self.behaviour is None else self.scale / self.explore_temperature
-        return scale * encoded.session
+        return scale if self.neighbours is None else scale * self.neighbours.mixture.log_temperature.neg().exp()
 
     def train(self, mode: bool = True) -> DANSeR:
         self._kept.invalidate()
@@ -123,8 +141,10 @@ class DANSeR(SessionRecommender):
     def recommendation_loss(self, encoded: Encoded, target: Tensor) -> tuple[Tensor, Tensor]:
         """Likelihood of the mixture; where the target is in the session, also the catalogue-wide cross entropy with
         weight ``aux_weight``, without which the item vectors would learn from new targets only."""
-        excluded, weight = None, None
+        excluded, weight, learns = None, None, None
         mixture = 0.0
+        if self.neighbours is not None:
+            learns = (~self.neighbours.held_out(encoded.session_id)).to(encoded.session.dtype)
         if self.behaviour is not None:
             behaviour = self.behave(encoded)
             is_target = encoded.item_seq == target.unsqueeze(1)
@@ -132,10 +152,12 @@ class DANSeR(SessionRecommender):
             floor = torch.finfo(behaviour.log_item.dtype).min
             of_target = behaviour.log_item.masked_fill(~is_target, floor).amax(dim=1)
             chosen = torch.where(is_repeat, behaviour.log_repeat + of_target, behaviour.log_explore)
-            mixture = -chosen.mean()
+            mixture = -(chosen if learns is None else learns * chosen).mean()
             # One pass serves both: new targets compete outside the session, repeated ones with the whole catalogue.
             excluded = encoded.item_seq.masked_fill(is_repeat.unsqueeze(1), 0)
             weight = torch.where(is_repeat, self.aux_weight, 1.0)
+            if learns is not None:
+                weight = weight * learns
         session = self.scale * encoded.session
         if self.loss_type == "full":
             catalogue, ranked = catalogue_cross_entropy(
@@ -148,8 +170,55 @@ class DANSeR(SessionRecommender):
             )
         loss = catalogue + mixture
         if self.hard_weight > 0:
-            loss = loss + self.hard_weight * self.hard_negative_loss(encoded, target)
+            loss = loss + self.hard_weight * self.hard_negative_loss(encoded, target, 1.0 if learns is None else learns)
+        if self.neighbours is not None:
+            loss = loss + HELD_OUT * self.held_out_loss(encoded, target)
         return loss, ranked
+
+    def held_out_loss(self, encoded: Encoded, target: Tensor) -> Tensor:
+        """Minus the log likelihood of the targets of the sessions that are held out, summed and divided by B: what the
+        weight of the neighbours and the corrections learn from. No gradient reaches the rest of the model."""
+        mixture = self.neighbours.mixture
+        rows = self.neighbours.held_out(encoded.session_id).nonzero().squeeze(1)
+        # All items are scored for it, which may take longer than the rest of a step where few items are sampled.
+        if not len(rows) or torch.rand(()) * self.n_items > ALWAYS_MIXED:
+            return sum(0.0 * parameter.sum() for parameter in mixture.parameters())
+        item_seq, lengths, target = encoded.item_seq[rows], encoded.item_seq_len[rows], target[rows]
+        own = self.neighbours.own_sessions(encoded.session_id[rows])
+        with torch.no_grad(), self._without_dropout():
+            held_out = self.encode(item_seq, lengths)
+            behaviour = self.behave(held_out)
+            cosines = inner_products(held_out.session, self.item_vectors())
+            found = self.neighbours.find(item_seq, lengths, own)
+            share = self.neighbours.log_chance_of_targets(found, target)
+        # With the padding's column.
+        log_new = (self.explore_scale() * cosines).scatter(1, F.pad(item_seq, (0, 1)), -torch.inf).log_softmax(1)
+        log_weight, log_own = mixture(found.facts, log_new.amax(1))
+        log_repeat, log_explore = mixture.correct_repeat(behaviour.log_repeat, behaviour.log_explore)
+        new = (~(item_seq == target.unsqueeze(1)).any(dim=1)).nonzero().squeeze(1)
+        of_target = log_new[new, target[new]]
+        log_target = torch.logaddexp(log_own[new] + of_target, log_weight[new] + share[new])
+        repeated = log_repeat.sum() - log_repeat[new].sum()
+        return -(repeated + log_explore[new].sum() + log_target.sum()) / len(encoded.item_seq)
+
+    @contextlib.contextmanager
+    def _without_dropout(self) -> Iterator[None]:
+        layers = [layer for layer in self.modules() if isinstance(layer, nn.Dropout) and layer.training]
+        for layer in layers:
+            layer.training = False
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = True
+
+    def expect(self, encoded: Encoded) -> Behaviour:
+        """What :meth:`behave` says, corrected by what the sessions held out have shown."""
+        behaviour = self.behave(encoded)
+        if self.neighbours is None:
+            return behaviour
+        chances = self.neighbours.mixture.correct_repeat(behaviour.log_repeat, behaviour.log_explore)
+        return Behaviour(*chances, behaviour.log_item)
 
     def behave(self, encoded: Encoded) -> Behaviour:
         """The repeat/explore head on a batch."""
@@ -160,8 +229,9 @@ class DANSeR(SessionRecommender):
             others = (others - 1).clamp(min=0)
         return self.behaviour(encoded.session, last, encoded.item_seq, encoded.item_seq_len, others)
 
-    def hard_negative_loss(self, encoded: Encoded, target: Tensor) -> Tensor:
-        """Mean of softplus(z_negative - z_target) over negatives chosen for each session; draws random numbers."""
+    def hard_negative_loss(self, encoded: Encoded, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+        """Mean of softplus(z_negative - z_target) over negatives chosen for each session, times the sessions' weights;
+        draws random numbers."""
         candidates = torch.randint(1, self.n_items, (len(target), self.hard_candidates), device=target.device)
         in_session = (candidates.unsqueeze(2) == encoded.item_seq.unsqueeze(1)).any(dim=2)
         allowed = ~in_session & (candidates != target.unsqueeze(1))
@@ -169,18 +239,22 @@ class DANSeR(SessionRecommender):
         negatives = (self.unit_vectors(candidates) @ encoded.session.unsqueeze(2)).squeeze(2)
         chosen = self_adaptive_negatives(negatives.detach(), positive.detach(), allowed, **self.hardness).unsqueeze(1)
         gap = self.scale * (negatives.gather(1, chosen).squeeze(1) - positive)
-        return (F.softplus(gap) * allowed.gather(1, chosen).squeeze(1)).mean()
+        return (weight * F.softplus(gap) * allowed.gather(1, chosen).squeeze(1)).mean()
 
     def score_catalogue(self, encoded: Encoded) -> Tensor:
         """Log of each item's chance; without the behaviour part, the scaled cosines."""
         scores = super().score_catalogue(encoded)
         if self.behaviour is None:
             return scores
-        behaviour = self.behave(encoded)
+        behaviour = self.expect(encoded)
         # Padding positions point to column 0, which takes no part.
         scores.scatter_(1, encoded.item_seq, -torch.inf)
         scores[:, 0] = -torch.inf
-        scores = behaviour.log_explore.unsqueeze(1) + scores.log_softmax(dim=1)
+        scores = scores.log_softmax(dim=1)
+        if self.neighbours is not None:
+            scores = self.neighbours.mix(scores, self.neighbours.find(encoded.item_seq, encoded.item_seq_len))
+            scores[:, 0] = -torch.inf
+        scores += behaviour.log_explore.unsqueeze(1)
         repeated = behaviour.log_repeat.unsqueeze(1) + behaviour.log_items(encoded.item_seq)
         return scores.scatter_(1, encoded.item_seq, repeated)
 
@@ -189,10 +263,13 @@ class DANSeR(SessionRecommender):
     ) -> tuple[Tensor, Tensor]:
         if self.behaviour is None:
             return items, products
-        behaviour = self.behave(encoded)
-        explored = (behaviour.log_explore - log_others).unsqueeze(1) + products
+        behaviour = self.expect(encoded)
         in_session = (items.unsqueeze(2) == encoded.item_seq.unsqueeze(1)).any(dim=2)
-        explored = explored.masked_fill(in_session, -torch.inf)
+        explored = (products - log_others.unsqueeze(1)).masked_fill(in_session, -torch.inf)
+        if self.neighbours is not None:
+            query, vectors = self.query_vectors(encoded), self.item_vectors()
+            items, explored = self.neighbours.mix_found(encoded, query, vectors, items, explored, log_others)
+        explored = behaviour.log_explore.unsqueeze(1) + explored
         # Minus infinity at padding and at all but the latest click on an item.
         repeated = behaviour.log_repeat.unsqueeze(1) + behaviour.log_item
         return torch.cat([encoded.item_seq, items], dim=1), torch.cat([repeated, explored], dim=1)

@@ -20,7 +20,7 @@ SMALL = {
 PARTS_OFF = [
     {"field_attention": False},
     {"across_fields": False},
-    {"repeat_explore": False},
+    {"repeat_explore": False, "neighbours": False},
     {"hard_weight": 0.0},
 ]
 
@@ -48,7 +48,7 @@ def test_in_session_items_share_the_repeat_chance(bench):
     model, batch = bench.build(), bench.batch()
     with torch.no_grad():
         encoded = model._encode(batch)
-        behaviour = model.behave(encoded)
+        behaviour = model.expect(encoded)
     chances = bench.scores(model, batch).exp()
     for row, clicks in enumerate(bench.sessions):
         inside = sum(chances[row, item - 1] for item in set(clicks))
@@ -63,7 +63,7 @@ def test_in_session_items_share_the_repeat_chance(bench):
 @pytest.mark.parametrize("loss", [{}, {"loss_type": "sampled", "n_sampled": 1000}], ids=["full", "sampled"])
 def test_loss_is_the_likelihood_of_the_scores_plus_the_catalogue_for_repeats(bench, loss):
     bench.targets = [clicks[0] if row % 2 else 40 for row, clicks in enumerate(bench.sessions)]
-    plain = Workbench("DANSeR", SMALL | loss | {"hard_weight": 0.0, "explore_temperature": 1.0})
+    plain = Workbench("DANSeR", SMALL | loss | {"hard_weight": 0.0, "explore_temperature": 1.0, "neighbours": False})
     plain.sessions, plain.targets = bench.sessions, bench.targets
     model, batch = plain.build(), plain.batch()
     scores = plain.scores(model, batch)
@@ -79,14 +79,14 @@ def test_loss_is_the_likelihood_of_the_scores_plus_the_catalogue_for_repeats(ben
 
 
 def test_scores_without_the_behaviour_part_are_scaled_cosines():
-    bench = Workbench("DANSeR", SMALL | {"repeat_explore": False, "score_scale": 7.0})
+    bench = Workbench("DANSeR", SMALL | {"repeat_explore": False, "neighbours": False, "score_scale": 7.0})
     scores = bench.scores(bench.build(), bench.batch())
     assert scores.abs().max() <= 7.0 and not any("behaviour" in n for n, _ in bench.build().named_parameters())
 
 
 def test_the_temperature_makes_new_items_more_alike_and_changes_no_chance_of_a_repeat(bench):
-    hot = Workbench("DANSeR", SMALL | {"explore_temperature": 2.0})
-    cold = Workbench("DANSeR", SMALL | {"explore_temperature": 1.0})
+    hot = Workbench("DANSeR", SMALL | {"explore_temperature": 2.0, "neighbours": False})
+    cold = Workbench("DANSeR", SMALL | {"explore_temperature": 1.0, "neighbours": False})
     scores = {each: each.scores(each.build(), each.batch()) for each in (hot, cold)}
     batch = hot.batch()
     assert torch.equal(hot.build().calculate_loss(batch), cold.build().calculate_loss(batch))
@@ -192,7 +192,7 @@ def made_anew(bench, model, batch):
     return fresh.full_sort_predict(batch)
 
 
-@pytest.mark.parametrize("part_off", [{}, {"repeat_explore": False}], ids=str)
+@pytest.mark.parametrize("part_off", [{}, {"neighbours": False}, {"repeat_explore": False, "neighbours": False}], ids=str)
 def test_scores_of_all_items_found_are_those_of_the_catalogue(part_off):
     bench = Workbench("DANSeR", SMALL | part_off)
     model, batch = bench.build().eval(), bench.batch()

@@ -70,20 +70,67 @@ def train_clicks(dataset, user: str, item: str, item_seq: str, item_seq_len: str
         first, last = int(table.session.min()), int(table.session.max())
         offsets = table.offsets[first : last + 2].numpy()
         return Clicks(table.clicks[offsets[0] : offsets[-1]].numpy().copy(), offsets - offsets[0])
-    users, prefix, length = (table[name].numpy() for name in (user, item_seq, item_seq_len))
+    whole, length = _whole_rows(table, item, item_seq, item_seq_len)
+    rows, _ = _session_rows(dataset, table[user].numpy(), whole, length)
+    clicked = np.arange(whole.shape[1]) <= length[rows, None]
+    return Clicks(whole[rows][clicked].astype(np.int32), np.append(0, np.cumsum(length[rows] + 1)))
+
+
+def session_numbers(dataset, user: str, item: str, item_seq: str, item_seq_len: str) -> np.ndarray:
+    """Which of the sessions of :func:`train_clicks` an instance is a part of, by the instance's session id.
+
+    Args:
+        dataset, user, item, item_seq, item_seq_len: as for :func:`train_clicks`.
+
+    Returns:
+        Session numbers by session id, int64 ``[n_ids]``, -1 for ids that are none of a training session.
+    """
+    table = getattr(dataset, "inter_feat", None)
+    if table is None:
+        return np.full(1, -1)
+    if hasattr(table, "clicks"):
+        first, last = int(table.session.min()), int(table.session.max())
+        ids, numbers = table.users[first : last + 1].numpy(), np.arange(last - first + 1)
+    else:
+        ids = table[user].numpy()
+        rows, owner = _session_rows(dataset, ids, *_whole_rows(table, item, item_seq, item_seq_len))
+        place = np.empty(len(ids), dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        numbers = place[owner]
+    of_id = np.full(max(dataset.num(user), ids.max() + 1), -1)
+    of_id[ids] = numbers
+    return of_id
+
+
+def _whole_rows(table, item: str, item_seq: str, item_seq_len: str) -> tuple[np.ndarray, np.ndarray]:
+    """Each of RecBole's rows with its target behind its prefix, ``[n, L + 1]``, and the prefixes' lengths, ``[n]``."""
+    prefix, length = table[item_seq].numpy(), table[item_seq_len].numpy()
     whole = np.pad(prefix, ((0, 0), (0, 1)))
     whole[np.arange(len(whole)), length] = table[item].numpy()
+    return whole, length
+
+
+def _session_rows(dataset, users: np.ndarray, whole: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that hold a session each, in order of time, and for every row the one of them that it is a part of."""
     order = np.lexsort((length, users))
     longest = np.append(users[order[1:]] != users[order[:-1]], True)
     if longest.all():
-        part = (whole[1:, :-1] == prefix[:-1]).all(1) & (whole[1:, -1] == 0)
-        rows = np.flatnonzero(np.append(True, ~part))
+        part = (whole[1:, :-1] == whole[:-1, :-1] * _before(length[:-1], whole.shape[1] - 1)).all(1) & (whole[1:, -1] == 0)
+        is_first = np.append(True, ~part)
+        rows = np.flatnonzero(is_first)
+        owner = rows[np.cumsum(is_first) - 1]
     else:
         rows = np.sort(order[longest])
-    if dataset.time_field in table:
-        rows = rows[np.argsort(table[dataset.time_field].numpy()[rows], kind="stable")]
-    clicked = np.arange(whole.shape[1]) <= length[rows, None]
-    return Clicks(whole[rows][clicked].astype(np.int32), np.append(0, np.cumsum(length[rows] + 1)))
+        owner = np.empty(len(users), dtype=np.int64)
+        owner[order] = order[longest][np.cumsum(np.append(0, longest[:-1]))]
+    time = dataset.time_field
+    if time in dataset.inter_feat:
+        rows = rows[np.argsort(dataset.inter_feat[time].numpy()[rows], kind="stable")]
+    return rows, owner
+
+
+def _before(length: np.ndarray, width: int) -> np.ndarray:
+    return np.arange(width) < length[:, None]
 
 
 def latest_clicks(session: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
