@@ -97,6 +97,8 @@ class SessionRecommender(SequentialRecommender):
     loss_types = ("full",)
     # Whether an item's score depends on the products of all others.
     normalised = False
+    # What a prediction looks up besides computing, in words, for a model that therefore has no graph to export.
+    looks_up: str | None = None
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

@@ -34,7 +34,8 @@ class DANSeR(SessionRecommender):
 
     This is a re-implementation from the abstract of DANSeR (Chen et al., 2025), the only part of it that is public:
     the equations are ours where the abstract leaves them open. Its parts can be switched off one by one:
-    ``field_attention``, ``across_fields``, ``repeat_explore`` and ``hard_weight: 0``.
+    ``field_attention``, ``across_fields``, ``repeat_explore`` and ``hard_weight: 0``; ``neighbours`` is no part of the
+    paper's, see :class:`~recbole_tme.models.neighbour_part.NeighbourPart`.
     """
 
     loss_types = ("full", "sampled")
@@ -55,13 +56,17 @@ class DANSeR(SessionRecommender):
         self.behaviour = RepeatExplore(size, config["state_dropout"]) if config["repeat_explore"] else None
         self.neighbours = NeighbourPart(self, dataset) if config["neighbours"] else None
         if self.neighbours is not None and self.behaviour is None:
-            raise UserError("neighbours: True scores new items, which only repeat_explore: True tells from the session's")
+            raise UserError(
+                "neighbours: True needs repeat_explore: True, which tells new items from others; set neither or both"
+            )
         self.aux_weight = config["aux_weight"]
         self.hard_weight = config["hard_weight"]
         self.hard_candidates = config["hard_candidates"]
         self.hardness = {key: config[f"hard_{key}"] for key in ("alpha", "beta", "power")}
         self.register_buffer("session_count", self._session_counts(dataset))
         self.normalised = self.behaviour is not None
+        if self.neighbours is not None:
+            self.looks_up = "with neighbours: True it looks training sessions up"
         self._kept = CachedUnitRows()
         self._frozen = False
         self.reset_parameters()

@@ -70,6 +70,11 @@ def export(saved: SavedModel, out: Path, form: str) -> float:
         raise UserError(
             f"model {saved.name} cannot be exported: it counts clicks and is no network; recbole-tme bundle packs it"
         )
+    if isinstance(model, SessionRecommender) and model.looks_up:
+        raise UserError(
+            f"model {saved.name} cannot be exported: {model.looks_up}, which is no computation with tensors of fixed "
+            f"shapes; recbole-tme bundle packs it"
+        )
     most = saved.settings["MAX_ITEM_LIST_LENGTH"]
     # Some of RecBole's models take any width in a run, but a GRU's trace does not.
     one_width = saved.settings["padding"] == "max" or is_builtin(innermost(type(model)))

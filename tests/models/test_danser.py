@@ -192,7 +192,9 @@ def made_anew(bench, model, batch):
     return fresh.full_sort_predict(batch)
 
 
-@pytest.mark.parametrize("part_off", [{}, {"neighbours": False}, {"repeat_explore": False, "neighbours": False}], ids=str)
+@pytest.mark.parametrize(
+    "part_off", [{}, {"neighbours": False}, {"repeat_explore": False, "neighbours": False}], ids=str
+)
 def test_scores_of_all_items_found_are_those_of_the_catalogue(part_off):
     bench = Workbench("DANSeR", SMALL | part_off)
     model, batch = bench.build().eval(), bench.batch()

@@ -112,9 +112,13 @@ def test_what_is_learned_from_a_session_held_out_is_the_likelihood_of_its_target
     clicks, ids = train_clicks(train, *IDS), train.inter_feat["session_id"]
     kept = [n for n in range(clicks.n_sessions) if n != number]
     parts = [clicks.items[clicks.offsets[n] : clicks.offsets[n + 1]] for n in kept]
-    others = Sessions(np.concatenate(parts), np.append(0, np.cumsum([len(p) for p in parts])), np.array(kept).astype(str))
+    others = Sessions(
+        np.concatenate(parts), np.append(0, np.cumsum([len(p) for p in parts])), np.array(kept).astype(str)
+    )
     data = toy()
-    _, train_others = config_and_training_data(SessionData("toy", train=others, test=data.test, valid=data.valid, tokens=data.tokens))
+    _, train_others = config_and_training_data(
+        SessionData("toy", train=others, test=data.test, valid=data.valid, tokens=data.tokens)
+    )
     model_others = config.model_class(config, train_others).eval()
     state = {k: v for k, v in model.state_dict().items() if "index" not in k and k != "session_count"}
     model_others.load_state_dict(model_others.state_dict() | state)
@@ -142,7 +146,9 @@ def test_an_index_of_vectors_and_the_neighbours_find_the_best_items_whatever_the
         there = of_row > -torch.inf
         assert len(set(row[there].tolist())) == there.sum()
         torch.testing.assert_close(of_row[there], of_catalogue[row[there]])
-        assert set(row[there][of_row[there].topk(5).indices].tolist()) == set(of_catalogue[1:].topk(5).indices.add(1).tolist())
+        assert set(row[there][of_row[there].topk(5).indices].tolist()) == set(
+            of_catalogue[1:].topk(5).indices.add(1).tolist()
+        )
 
 
 def test_neighbours_need_the_behaviour_part():

@@ -19,7 +19,7 @@ MODELS = {
     "DANSeR": {"n_layers": 2},
     "DANSeR without attention in fields": {"field_attention": False},
     "DANSeR without attention across fields": {"across_fields": False},
-    "DANSeR without the behaviour": {"repeat_explore": False},
+    "DANSeR without the behaviour": {"repeat_explore": False, "neighbours": False},
 }
 
 
@@ -123,7 +123,7 @@ def test_a_graph_models_attention_is_the_one_its_scores_are_made_with(name):
 
 @torch.no_grad()
 def test_both_attentions_of_danser_are_the_ones_its_scores_are_made_with():
-    bench = Workbench("DANSeR", SMALL | {"n_layers": 2, "repeat_explore": False})
+    bench = Workbench("DANSeR", SMALL | {"n_layers": 2, "repeat_explore": False, "neighbours": False})
     model = bench.build()
     found, scores = explained(bench, model), bench.scores(model, bench.batch())
     for row, session in enumerate(bench.sessions):

@@ -14,7 +14,8 @@ SESSIONS = [np.random.default_rng(s).integers(1, N_ITEMS, 2 + s % 7).tolist() fo
 
 def index_of(sessions, sample_size=500):
     offsets = torch.tensor([0, *np.cumsum([len(session) for session in sessions])])
-    return NeighbourIndex(torch.tensor(sum(sessions, [])), offsets, N_ITEMS, sample_size)
+    items = torch.tensor([item for session in sessions for item in session])
+    return NeighbourIndex(items, offsets, N_ITEMS, sample_size)
 
 
 def padded(sessions):
@@ -25,7 +26,7 @@ def by_hand(current, sessions, sample_size):
     """Similarity by session number, and score by item."""
     holding = {i: [n for n, session in enumerate(sessions) if i in session] for i in set(current)}
     similarity = {}
-    for item, numbers in holding.items():
+    for numbers in holding.values():
         for number in numbers[-sample_size:]:
             rarity = math.log(len(sessions) / len(numbers)) ** 2
             similarity[number] = similarity.get(number, 0) + rarity / math.sqrt(len(set(sessions[number])))
@@ -78,7 +79,9 @@ def test_an_item_without_a_session_and_an_index_without_sessions_find_nothing():
     assert len(index_of([[1, 2]]).find(padded([[9]])).row) == 0
     nothing = NeighbourIndex(torch.zeros(0, dtype=torch.long), torch.zeros(1, dtype=torch.long), N_ITEMS, 500)
     found = nothing.find(padded([[1, 2]]))
-    assert len(found.row) == 0 and not nothing.scores(found, 1).any() and not nothing.mass(found, padded([[1, 2]])).any()
+    assert (
+        len(found.row) == 0 and not nothing.scores(found, 1).any() and not nothing.mass(found, padded([[1, 2]])).any()
+    )
 
 
 def test_it_is_loaded_into_one_that_knows_the_catalogue_only():

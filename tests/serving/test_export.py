@@ -24,8 +24,8 @@ MODELS = [
     ("TMEGNN", GRAPH),
     ("TMEGNNDP", GRAPH),
     ("SRGNN", SMALL),
-    ("DANSeR", GRAPH),
-    ("DANSeR", GRAPH | {"repeat_explore": False, "across_fields": False}),
+    ("DANSeR", GRAPH | {"neighbours": False}),
+    ("DANSeR", GRAPH | {"neighbours": False, "repeat_explore": False, "across_fields": False}),
     ("ATSRec", SMALL | {"backbone": "SRGNN"}),
     ("ATSRec", SMALL_SASREC | {"backbone": "recbole:SASRec"}),
     ("recbole:GRU4Rec", GRU),
@@ -127,7 +127,7 @@ def test_the_file_of_a_run_needs_nothing_but_torch(tmp_path, capsys):
     np.testing.assert_allclose(scores, [wanted[item] for item in recommender.items], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["SPop", "SR"])
+@pytest.mark.parametrize("model", ["SPop", "SR", "DANSeR"])
 def test_what_is_no_graph_of_tensors_is_refused_in_one_line(tmp_path, model):
     saved = untrained(model, tmp_path, MAX_ITEM_LIST_LENGTH=6)
     with pytest.raises(UserError, match="cannot be exported") as refused:

@@ -115,7 +115,9 @@ def _session_rows(dataset, users: np.ndarray, whole: np.ndarray, length: np.ndar
     order = np.lexsort((length, users))
     longest = np.append(users[order[1:]] != users[order[:-1]], True)
     if longest.all():
-        part = (whole[1:, :-1] == whole[:-1, :-1] * _before(length[:-1], whole.shape[1] - 1)).all(1) & (whole[1:, -1] == 0)
+        part = (whole[1:, :-1] == whole[:-1, :-1] * _before(length[:-1], whole.shape[1] - 1)).all(1) & (
+            whole[1:, -1] == 0
+        )
         is_first = np.append(True, ~part)
         rows = np.flatnonzero(is_first)
         owner = rows[np.cumsum(is_first) - 1]
