@@ -23,8 +23,6 @@ from torch import multiprocessing
 from recbole_tme.config.load import SessionConfig, settings_hash
 from recbole_tme.errors import UserError
 from recbole_tme.experiment.cluster import Resources, call_all, connected
-from recbole_tme.experiment.details import describe
-from recbole_tme.experiment.loading import load_run
 from recbole_tme.experiment.parallel import end_with_parent
 from recbole_tme.experiment.run import run
 from recbole_tme.runs.directory import RunDirectory
@@ -32,8 +30,6 @@ from recbole_tme.utils.files import writing
 
 # Seconds that a process has to end by itself once it is told to.
 GRACE = 5
-# Settings of this machine, which a run from elsewhere is loaded with.
-MACHINE = ("data_path", "data_cache", "device", "gpu_id", "use_gpu", "threads", "eval_batch_size")
 LESS_MEMORY = "lower train_batch_size or eval_batch_size, or run fewer at once"
 
 
@@ -130,12 +126,11 @@ def _alone(job: Job) -> Ended:
 def already_done(job: Job) -> Ended | None:
     """How a job ended before, where nothing is left to do for it."""
     found = find_run(job.config, job.fingerprint)
-    whole = found is not None and found.finished and found.details_file.is_file() and found.catalogue_file.is_file()
-    return Ended(job, directory=found.path) if whole else None
+    return Ended(job, directory=found.path) if found is not None and found.finished else None
 
 
 def do(job: Job, tell: Callable[[str, Any], None]) -> Path:
-    """Make one run, from whatever there is of it already, to a finished run directory with its details.
+    """Make one run, from whatever there is of it already, to a finished run directory.
 
     Args:
         job: which one.
@@ -149,12 +144,6 @@ def do(job: Job, tell: Callable[[str, Any], None]) -> Path:
     directory = run(config, find_run(config, job.fingerprint), on_epoch)
     if directory.read_metrics()["protocol"]["fingerprint"] != job.fingerprint:
         raise UserError(f"data set {config['dataset']} changed while models were compared; start again")
-    if not directory.details_file.is_file():
-        try:
-            add_details(directory, {key: value for key, value in config.plain().items() if key in MACHINE})
-        except UserError as error:
-            # Its results stand; a run whose weights were deleted, say, can still be compared.
-            print(f"no details.json: {error}", file=sys.stderr)
     return directory.path
 
 
@@ -179,22 +168,6 @@ def _is_of(run: RunDirectory, config: SessionConfig, fingerprint: str) -> bool:
     except (UserError, KeyError):
         return False
     return same and protocol["fingerprint"] == fingerprint
-
-
-def add_details(directory: RunDirectory, overrides: dict[str, Any]) -> None:
-    """Write the details of a finished run from before there were any; what it took to train it stays unknown.
-
-    Args:
-        directory: the run's.
-        overrides: settings of this machine, as for ``load_run``.
-
-    Raises:
-        UserError: as ``load_run``.
-    """
-    config, data, model, loaders = load_run(directory.path, overrides)
-    _, details = describe(config, data, model, loaders[2], directory.read_metrics()["protocol"])
-    details["cost"]["peak_memory_mb"] = None
-    directory.write_details(details)
 
 
 def reason_of(error: BaseException) -> str:

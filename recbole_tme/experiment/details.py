@@ -33,10 +33,10 @@ EXAMPLES, SHOWN = 24, 10
 QUERIES, WARM_UP = 12, 3
 
 
-def describe(
+def evaluate_test(
     config: SessionConfig, data: SessionData, model: nn.Module, loader: SessionEvalLoader, protocol: Mapping[str, Any]
 ) -> tuple[Ranks, dict[str, Any]]:
-    """Rank the targets of a test set, and describe what is recommended there.
+    """Rank the targets of the test set, and describe what the model recommends there.
 
     In a multi-process run every process calls this with its model, and the main one's description is whole.
 

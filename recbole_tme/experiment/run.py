@@ -22,7 +22,7 @@ from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, 
 from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.evaluation.summary import protocol_differences, result_report
-from recbole_tme.experiment.details import describe
+from recbole_tme.experiment.details import evaluate_test
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.parallel import in_processes
 from recbole_tme.experiment.trainer import SessionTrainer
@@ -41,8 +41,7 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
 
     Args:
         config: the resolved configuration.
-        resume: a run directory to continue instead of starting a new one; a finished one only gets the item list that
-            recommending needs, where it has none.
+        resume: a run directory to continue instead of starting a new one; a finished one is returned as it is.
         on_epoch: called as ``on_epoch(epoch, valid_score)`` after each epoch of the selection phase.
 
     Raises:
@@ -50,10 +49,6 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     """
     check_selection(config)
     if resume is not None and resume.finished:
-        if not resume.catalogue_file.is_file():
-            data = load_data(config)
-            check_same_data(resume, describe_protocol(config, data))
-            write_catalogue(resume, config, data)
         return resume
     if config["nproc"] > 1 and distributed.size() == 1:
         if on_epoch is not None:
@@ -166,7 +161,7 @@ def train_and_test(
             trained.resume(loaders[0])
         trained.fit(loaders[0], show_progress=config["show_progress"])
     with refusing_nan():
-        ranks, details = describe(config, final_data, trained.model, loaders[2], protocol)
+        ranks, details = evaluate_test(config, final_data, trained.model, loaders[2], protocol)
     if distributed.is_main():
         write_outcome(directory, ranks, trained.model)
         directory.write_details(details)

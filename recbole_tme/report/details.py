@@ -39,7 +39,7 @@ class Costs:
 
 
 def read_details(run: RunDirectory) -> dict:
-    """A run's ``details.json``; empty for a run from before there was one.
+    """A run's ``details.json``; empty where the file is missing.
 
     Raises:
         UserError: the file is damaged.

@@ -62,7 +62,7 @@ class Section:
         comparisons: of each other model with the reference, models in the same order.
         slices: cuts of the test set.
         failures: runs that gave no result: model, seed, reason, log.
-        catalogue: item names and clicks; ``None`` for runs from before they were kept.
+        catalogue: item names and clicks; ``None`` where no run has its ``catalogue.json``.
     """
 
     protocol: Mapping
@@ -128,7 +128,7 @@ def one_model(group: ModelRuns, estimates: dict[str, Estimate], plan: Mapping) -
 
 
 def read_catalogue(runs: Sequence[Evaluated]) -> ItemList | None:
-    """The catalogue of the first run that kept it.
+    """The catalogue of the first run that has it.
 
     Raises:
         UserError: it is damaged, or of another data set.

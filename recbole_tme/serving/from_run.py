@@ -24,7 +24,7 @@ def read_run(path: Path) -> SavedModel:
     if not directory.finished:
         raise UserError(f"{path} is not finished: it has no metrics.json; continue it with --resume={path}")
     if not directory.catalogue_file.is_file():
-        raise UserError(f"{directory.catalogue_file} is missing; recbole-tme run --resume={path} writes it")
+        raise UserError(f"{directory.catalogue_file} is missing; train the model again")
     config = load_config(None, None, [directory.config_file], overrides={"device": "cpu"})
     settings = result_settings(config_to_plain(config)) | {"padding": resolve_padding(config)}
     return SavedModel(

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from recbole_tme.comparison.runs import add_details
 from recbole_tme.config.load import load_config
 from recbole_tme.evaluation.protocol import load_data
 from recbole_tme.evaluation.ranks import Ranks
@@ -18,7 +17,7 @@ from recbole_tme.experiment.details import (
     LIST,
     SHOWN,
     TopKStatistics,
-    describe,
+    evaluate_test,
     example_instances,
     gini,
     peak_memory,
@@ -164,18 +163,6 @@ def test_the_batch_size_changes_nothing(runs):
     found = []
     for size in (7, 4096):
         config, data, model, loaders = load_run(runs["SASRec"].path, {"eval_batch_size": size})
-        _, details = describe(config, data, model, loaders[2], protocol)
+        _, details = evaluate_test(config, data, model, loaders[2], protocol)
         found.append(([one["recommended"] for one in details["examples"]], details["beyond_accuracy"]))
     assert found[0][0] == found[1][0] and found[0][1] == pytest.approx(found[1][1], abs=1e-3)
-
-
-@pytest.mark.parametrize("name", ["SASRec", "SPop"])
-def test_a_run_from_before_there_were_details_gets_the_same_ones(runs, name):
-    directory = runs[name]
-    before = details_of(directory)
-    directory.details_file.unlink()
-    add_details(directory, {})
-    after = details_of(directory)
-    assert after["cost"]["peak_memory_mb"] is None and after["cost"]["query_ms"] > 0
-    assert {k: v for k, v in after.items() if k != "cost"} == {k: v for k, v in before.items() if k != "cost"}
-    directory.write_details(before)

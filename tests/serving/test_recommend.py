@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
 from recbole_tme.experiment.loading import load_run
-from recbole_tme.experiment.run import run
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.bundle import write_bundle
@@ -281,14 +280,6 @@ def test_a_run_without_one_of_its_files_is_refused_by_name(finished, tmp_path, b
     (copied / broken).unlink()
     with pytest.raises(UserError, match=broken):
         Recommender.load(copied)
-
-
-def test_resuming_a_finished_run_writes_its_item_list(finished, tmp_path):
-    copied = RunDirectory(shutil.copytree(finished.path, tmp_path / "run"))
-    before = copied.catalogue_file.read_bytes()
-    copied.catalogue_file.unlink()
-    run(load_config(None, None, [copied.config_file]), resume=copied)
-    assert copied.catalogue_file.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"items": ["a"], "clicks": [1, 2], "titles": {}}'])
