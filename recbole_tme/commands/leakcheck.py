@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.run is not None:
         if args.model or args.dataset or args.config_files:
             raise UserError("a run brings its model, data set and settings; leave --model and the like out")
-        config, _, model, loaders = load_run(args.run, args.overrides)
+        config, data, model, loaders = load_run(args.run, args.overrides)
     else:
         name = args.model
         if name is None and plugged:
@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
             name = plugged[0]
         files = named_files(args.config_files)
         config = load_config(name, args.dataset, files, overrides=args.overrides)
-        model, loaders = build_model(config, trained_on(config, load_data(config)))
-    found = check_leaks(model.eval(), loaders[2], config, args.instances)
+        data = trained_on(config, load_data(config))
+        model, loaders = build_model(config, data)
+    found = check_leaks(model.eval(), loaders, config, data, args.instances)
     print(report(found, config))
     return 1 if found.leaks else 0

@@ -21,7 +21,8 @@ class SessionDataset(SequentialDataset):
     """RecBole's ``SequentialDataset`` over :class:`SessionData`, for any of RecBole's sequential models.
 
     Of a prefix the most recent ``MAX_ITEM_LIST_LENGTH`` clicks are kept. Before :meth:`build` it holds the instances
-    of all splits; :meth:`build` gives one data set per split over the same clicks.
+    of all splits; :meth:`build` gives one data set per split that holds this split's clicks alone, so that a model,
+    which is given the training one, cannot look into the test sessions.
 
     Args:
         config: a RecBole ``Config``, or an object whose ``config[key]`` is None for an unknown key.
@@ -93,9 +94,11 @@ class SessionDataset(SequentialDataset):
         return self.inter_num / max(1, int(torch.bincount(self.inter_feat[field]).count_nonzero()))
 
     def build(self) -> list[SessionDataset | None]:
-        """``[train, valid, test]`` over the same clicks; None in the place of a split the data does not have."""
-        tables = [None if rows is None else self.inter_feat.narrow(*rows) for rows in self.split_rows]
-        return [None if table is None else self.copy(table) for table in tables]
+        """``[train, valid, test]``, each with its own clicks alone; None in the place of a split the data does not have.
+
+        Names and numbers of items and sessions are those of all splits.
+        """
+        return [None if rows is None else self.copy(self.inter_feat.alone(*rows)) for rows in self.split_rows]
 
     def instance_arrays(self) -> dict[str, np.ndarray]:
         """What slices of an evaluation need to know of each instance, in the order of this data set.

@@ -11,7 +11,8 @@ from recbole_tme.cli import dispatch, main
 from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import load_data
-from recbole_tme.experiment.leakcheck import TOLERANCE, check_leaks, largest_moves
+from recbole_tme.experiment.leakcheck import check_leaks
+from recbole_tme.experiment.leakprobes import TOLERANCE, largest_moves
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.run import run
 from recbole_tme.models import registry
@@ -41,7 +42,7 @@ def test_the_leaky_example_is_caught_and_the_price_of_its_leak_shown(capsys):
     moved = rows(printed)
     assert moved["alone, without batch mates"] > 50
     assert moved["scored a second time"] == moved["padded to the longest session allowed"] == 0
-    assert printed.splitlines()[-1].startswith("LEAKS")
+    assert printed.splitlines()[-1].startswith("LEAKS: it reads its batch mates")
 
 
 @pytest.mark.parametrize("model", ["TMEGNN", "DANSeR", "SRGNN", "SPopSTAN", "VSTAN", "recbole:GRU4Rec"])
@@ -75,8 +76,9 @@ def test_a_finished_run_is_checked_with_its_weights(capsys):
 
 def test_every_instance_of_the_batches_is_compared():
     config = load_config("SPop", "toy", config_dict={"eval_batch_size": 7, "show_progress": False})
-    model, loaders = build_model(config, load_data(config))
-    found = check_leaks(model.eval(), loaders[2], config, instances=35)
+    data = load_data(config)
+    model, loaders = build_model(config, data)
+    found = check_leaks(model.eval(), loaders, config, data, instances=35)
     assert {len(moves) for moves in found.moved.values()} == {35}
     assert np.array_equal(found.rank_in_batch, found.rank_alone)
 
