@@ -94,7 +94,7 @@ class SessionDataset(SequentialDataset):
         return self.inter_num / max(1, int(torch.bincount(self.inter_feat[field]).count_nonzero()))
 
     def build(self) -> list[SessionDataset | None]:
-        """``[train, valid, test]``, each with its own clicks alone; None in the place of a split the data does not have.
+        """``[train, valid, test]``, each with its own clicks alone; None in the place of a split that is not there.
 
         Names and numbers of items and sessions are those of all splits.
         """
