@@ -6,9 +6,11 @@ read fast, and only when something is wrong is it walked line by line to say whe
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
+import lzma
 import math
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,7 +29,13 @@ TOKEN = pa.dictionary(pa.int32(), pa.string())
 TEXT = pa.string()
 NUMBER = pa.float64()
 
-_GZIP_MAGIC = b"\x1f\x8b"
+# First bytes of compressed files, and what opens them.
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", gzip.open),
+    b"BZh": ("bzip2", bz2.open),
+    b"\xfd7zXZ\x00": ("xz", lzma.open),
+    b"\x28\xb5\x2f\xfd": ("zstd", lambda path, mode: io.BufferedReader(pa.CompressedInputStream(str(path), "zstd"))),
+}
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -36,7 +44,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a file is read into one clear line.
 
     Raises:
-        UserError: the file is missing, a directory, not readable, not UTF-8, or a damaged gzip file.
+        UserError: the file is missing, a directory, not readable, not UTF-8, or damaged in its compression.
     """
     try:
         yield
@@ -44,21 +52,30 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8; convert it (iconv -t UTF-8)") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise UserError(f"{path}: a damaged or incomplete gzip file; fetch it again") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError):
+        raise UserError(f"{path}: a damaged or incomplete {compression(path)} file; fetch it again") from None
     except OSError as error:
+        # What the decompressors say of damage has no number of the system's.
+        if error.errno is None and compression(path):
+            raise UserError(f"{path}: a damaged or incomplete {compression(path)} file; fetch it again") from None
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether the file begins as a gzip file does, whatever it is called."""
-    with reading(path), open(path, "rb") as file:
-        return file.read(2) == _GZIP_MAGIC
+def compression(path: Path) -> str | None:
+    """The compression a file begins with, whatever it is called: gzip, bzip2, xz, zstd or None."""
+    return (_opener(path) or (None,))[0]
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a plain or gzip file for reading bytes."""
-    return gzip.open(path, "rb") if is_gzip(path) else open(path, "rb")
+    """Open a plain or compressed file for reading bytes."""
+    opener = _opener(path)
+    return open(path, "rb") if opener is None else opener[1](path, "rb")
+
+
+def _opener(path: Path):
+    with open(path, "rb") as file:
+        first = file.read(8)
+    return next((opener for magic, opener in _COMPRESSED.items() if first.startswith(magic)), None)
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -87,23 +104,31 @@ def split_fields(line: bytes, delimiter: str, quoting: bool) -> list[str]:
     return next(csv.reader(io.StringIO(text), delimiter=delimiter), [""])
 
 
-def read_header(path: Path, delimiter: str = "\t", quoting: bool = False) -> list[str]:
+def read_header(
+    path: Path, delimiter: str = "\t", quoting: bool = False, shown: Path | None = None
+) -> list[str]:
     """Column names in the first line of a file.
+
+    Args:
+        path: the file.
+        delimiter, quoting: see :func:`read_columns`.
+        shown: how messages name the file, where ``path`` is a copy of it.
 
     Raises:
         UserError: the file is missing, empty, or its first line is no UTF-8 text.
     """
     first = next(numbered_lines(path), None)
+    shown = shown or path
     if first is None:
-        raise UserError(f"{path}: the file is empty; a header line and rows are expected")
+        raise UserError(f"{shown}: the file is empty; a header line and rows are expected")
     number, line = first
     if number != 1:
-        raise UserError(f"{path} line 1: empty; the header line is expected here")
-    with reading(path):
+        raise UserError(f"{shown} line 1: empty; the header line is expected here")
+    with reading(shown):
         names = split_fields(line, delimiter, quoting)
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
-        raise UserError(f"{path} line 1: column {twice!r} occurs twice")
+        raise UserError(f"{shown} line 1: column {twice!r} occurs twice")
     return names
 
 

@@ -1,120 +1,100 @@
-"""Click logs: any CSV, TSV or Parquet table of (session or user, item, time)."""
+"""Click logs: any table of (session or user, item, time), in any form that :mod:`~recbole_tme.data.readers.tables` reads.
+
+The engine reads, filters and sorts, out of core where a log is large; what comes out of it is the flat arrays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from recbole_tme.data.catalogue import NamedSessions, catalogue, text_array
-from recbole_tme.data.ragged import take_sessions
+from recbole_tme.data.ragged import keep_clicks, take_sessions
+from recbole_tme.data.readers import engine as sql
+from recbole_tme.data.readers.columns import FoundColumns, LogColumns, find_columns, has_columns
+from recbole_tme.data.readers.engine import Engine, QueryError, engine
+from recbole_tme.data.readers.tables import Table, open_table
+from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
-from recbole_tme.data.textfile import (
-    TEXT,
-    TOKEN,
-    numbered_lines,
-    read_columns,
-    read_header,
-    reading,
-    row_line,
-    split_fields,
-)
-from recbole_tme.data.times import to_numbers, to_seconds
+from recbole_tme.data.times import Times, read_times, to_seconds
 from recbole_tme.errors import UserError
-from recbole_tme.utils.spelling import did_you_mean
 
-DELIMITERS = ("\t", ",", ";", "|")
-_TYPES = ("token", "token_seq", "float", "float_seq")
-
-
-@dataclass(frozen=True)
-class LogColumns:
-    """Which column of a log is which, and how the log is written.
-
-    Attributes:
-        session: name of the session column; the sessions are the log's own.
-        user: name of the user column instead: a new session begins after a pause.
-        session_gap: with ``user``, the pause in seconds.
-        item: name of the item column.
-        time: name of the time column, or None where the rows of the file are in order of time.
-        time_unit: ``s``, ``ms``, ``us``, ``ns``, or ``auto`` to tell by the numbers' size.
-        delimiter: between fields of a text file, or None to tell by the header. Double quotes are syntax in CSV, and
-            part of a name in tab-separated files.
-        names: column names of a text file without header line.
-    """
-
-    session: str | None = "session_id"
-    user: str | None = None
-    session_gap: float | None = None
-    item: str = "item_id"
-    time: str | None = "timestamp"
-    time_unit: str = "auto"
-    delimiter: str | None = None
-    names: tuple[str, ...] | None = None
-
-    @property
-    def key(self) -> str:
-        """The column that tells whose clicks they are."""
-        return self.session if self.user is None else self.user
-
-    @property
-    def wanted(self) -> list[str]:
-        """The columns that are read."""
-        return [name for name in (self.key, self.item, self.time) if name is not None]
+# Blanks that are cut off an id's ends. Other Unicode spaces may be part of a name.
+_BLANKS = "' \t\r\n'"
+# Between the parts of a session's name that several columns make.
+_JOIN = ","
+# Types whose values may be ids; those of a date may be part of a session's.
+_ID_TYPE = re.compile(r"VARCHAR|UUID|DATE|ENUM|U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$")
 
 
-def read_log(path: Path, columns: LogColumns) -> NamedSessions:
+def read_log(
+    files: Sequence[Path], columns: LogColumns, record: Record | None = None, needs_time: bool = True
+) -> tuple[NamedSessions, dict[str, str]]:
     """Read a click log into sessions in time order.
 
-    Clicks are sorted by the times as the source writes them, in full precision, and clicks of equal time keep the
-    order of the file. Sessions are sorted by their last click.
+    Clicks are sorted by the times as the source writes them, in full precision, then by the tie-break column, and
+    otherwise keep the order of the files. Sessions are sorted by their last click; those that end at the same time, in
+    the order of their first rows.
 
     Args:
-        path: a CSV or TSV file, gzip or not, or a Parquet file.
+        files: files of one form.
         columns: which column is which.
+        record: what was read, kept and dropped is added here.
+        needs_time: whether a log without a time column is refused, unless ``columns.file_order``.
 
     Returns:
-        The sessions; times in seconds (without a time column, none).
+        The sessions, with times in seconds (without a time column, none), and the title per external item id.
 
     Raises:
         UserError: naming the file and the column or the line.
     """
-    table, place = _read_parquet(path, columns) if is_parquet(path) else _read_text(path, columns)
-    key, item = table[columns.key].chunk(0), table[columns.item].chunk(0)
-    keys = key.indices.to_numpy()
-    if columns.time is None:
-        stamps, per_second = np.arange(len(keys)), 1
-    else:
-        stamps, per_second = to_numbers(table[columns.time].chunk(0), columns.time_unit, place)
-    order = np.lexsort((stamps, keys))
-    keys, stamps = keys[order], stamps[order]
-    new = keys[1:] != keys[:-1]
+    record = Record() if record is None else record
+    with engine() as database:
+        table = open_table(
+            database,
+            [Path(path) for path in files],
+            columns.layout,
+            lambda names: has_columns(columns, names, needs_time),
+            typed=columns.where is not None,
+        )
+        found = find_columns(columns, list(table.types), table.shown, needs_time)
+        table = _stage(database, table, found, columns.where)
+        _check_rows(database, table, found, columns, record)
+        clicks = _sort(database, table, found, columns, record)
+    sessions = _cut(clicks, columns, timed=found.time is not None)
+    if columns.drop_repeats == "item":
+        sessions = _without_repeats(sessions, record)
+    elif columns.drop_repeats is None and found.time is not None and found.tie_break is None:
+        _warn_of_repeats(clicks, record)
+    record.read["sessions"] = len(sessions)
+    return NamedSessions(sessions, clicks.tokens), clicks.titles
+
+
+def _cut(clicks: _Sorted, columns: LogColumns, timed: bool) -> Sessions:
+    """Sessions by their last click, from clicks by session or user."""
+    new = clicks.new
     if columns.user is not None:
-        new |= np.diff(stamps) > columns.session_gap * per_second
-    begins = np.flatnonzero(np.concatenate(([True], new)))
-    names = text_array(key.dictionary)[keys[begins]]
+        new = new.copy()
+        new[1:] |= np.diff(clicks.stamps) > columns.session_gap * clicks.per_second
+    begins = np.flatnonzero(new)
+    names = clicks.names
     if columns.user is not None:
-        names = _numbered(names, keys[begins])
+        users = np.cumsum(clicks.new)[begins] - 1
+        names = _numbered(names[users], users)
     sessions = Sessions(
-        items=item.indices.to_numpy()[order] + 1,
-        offsets=np.append(begins, len(keys)).astype(np.int64),
+        items=clicks.items,
+        offsets=np.append(begins, len(new)).astype(np.int64),
         ids=names,
-        times=None if columns.time is None else to_seconds(stamps, per_second),
+        times=to_seconds(clicks.stamps, clicks.per_second) if timed else None,
     )
-    last = stamps[sessions.offsets[1:] - 1]
-    sessions = take_sessions(sessions, np.argsort(last, kind="stable"))
-    return NamedSessions(sessions, catalogue(item.dictionary.to_pylist()))
-
-
-def is_parquet(path: Path) -> bool:
-    """Whether the file begins as a Parquet file does."""
-    with reading(path), open(path, "rb") as file:
-        return file.read(4) == b"PAR1"
+    last = clicks.stamps[sessions.offsets[1:] - 1]
+    return take_sessions(sessions, np.argsort(last, kind="stable"))
 
 
 def _numbered(names: np.ndarray, users: np.ndarray) -> np.ndarray:
@@ -124,87 +104,167 @@ def _numbered(names: np.ndarray, users: np.ndarray) -> np.ndarray:
     return text_array(pc.binary_join_element_wise(pa.array(names, pa.string()), number, "-"))
 
 
-def _read_text(path: Path, columns: LogColumns) -> tuple[pa.Table, Callable[[int], str]]:
-    delimiter, names = _layout(path, columns)
-    header = columns.names is None
-    types = {name: TEXT if name == columns.time else TOKEN for name in columns.wanted}
-    table = read_columns(path, names, types, delimiter, delimiter != "\t", header)
-    return table, lambda row: f"{path} line {row_line(path, row, header)}"
+def _without_repeats(sessions: Sessions, record: Record) -> Sessions:
+    repeated = np.append(False, sessions.items[1:] == sessions.items[:-1])
+    repeated[sessions.offsets[:-1]] = False
+    record.drop("repeats: the click before is on the same item", np.count_nonzero(repeated))
+    return keep_clicks(sessions, ~repeated)
 
 
-def _layout(path: Path, columns: LogColumns) -> tuple[str, list[str]]:
-    """Delimiter and column names of a text file."""
-    candidates = [columns.delimiter] if columns.delimiter else DELIMITERS
-    found = []
-    for delimiter in candidates:
-        names = read_header(path, delimiter, delimiter != "\t") if columns.names is None else list(columns.names)
-        names = [_untyped(name) for name in names]
-        if columns.names is not None and not _fits(path, delimiter, len(names)):
-            continue
-        if all(name in names for name in columns.wanted):
-            return delimiter, names
-        found.append(names)
-    if not found:
-        raise UserError(
-            f"{path} line 1: not {len(columns.names)} fields as in columns={','.join(columns.names)}, "
-            "whatever the delimiter; correct the list"
+def _warn_of_repeats(clicks: _Sorted, record: Record) -> None:
+    same = (clicks.items[1:] == clicks.items[:-1]) & (clicks.stamps[1:] == clicks.stamps[:-1]) & ~clicks.new[1:]
+    n = np.count_nonzero(same)
+    if n:
+        record.warn(
+            f"{n:,} clicks repeat the one before: same session, item and time. If events are logged twice, drop them "
+            "with --drop-repeats=exact"
         )
-    raise _missing(path, columns, max(found, key=len))
 
 
-def _fits(path: Path, delimiter: str, n: int) -> bool:
-    first = next(numbered_lines(path), None)
-    if first is None:
-        raise UserError(f"{path}: the file is empty")
-    with reading(path):
-        return len(split_fields(first[1], delimiter, delimiter != "\t")) == n
+def _stage(database: Engine, table: Table, found: FoundColumns, where: str | None) -> Table:
+    """Read the files into the engine's table ``clicks``: session, item, time, tie, title, kept, trimmed.
+
+    Its ``rowid`` is the row in the files. Rows that the filter leaves out are there, empty.
+    """
+    try:
+        database.run(f"CREATE TABLE clicks AS {_selection(table, found, where)}")
+        return table
+    except QueryError as error:
+        kind = str(error).partition(" Error")[0]
+        if where is not None and kind in ("Parser", "Binder", "Catalog", "Conversion"):
+            raise UserError(
+                f"where={where!r}: {error}; it is an SQL condition over the columns {', '.join(table.types)[:200]}"
+            ) from None
+        table = table.mend(str(error))
+    return _stage(database, table, found, where)
 
 
-def _untyped(name: str) -> str:
-    head, _, kind = name.rpartition(":")
-    return head if head and kind in _TYPES else name
-
-
-def _missing(path: Path, columns: LogColumns, names: list[str]) -> UserError:
-    name = next(name for name in columns.wanted if name not in names)
-    role = {columns.key: "user" if columns.user else "session", columns.item: "item", columns.time: "time"}[name]
-    hint = ", or say that the file is in order of time (--file-order)" if role == "time" else ""
-    return UserError(
-        f"{path}: no column {name!r}{did_you_mean(name, names)} (its columns: {', '.join(names)[:200]}); "
-        f"name the {role} column (--{role}){hint}"
+def _selection(table: Table, found: FoundColumns, where: str | None) -> str:
+    keys, item = [_as_text(table, key) for key in found.keys], _as_text(table, found.item)
+    blanks = [f"{value} <> trim({value}, {_BLANKS})" for value in (*keys, item)]
+    parts = [f"nullif(trim({key}, {_BLANKS}), '')" for key in keys]
+    values = {
+        "session": f" || {sql.text(_JOIN)} || ".join(parts),
+        "item": f"nullif(trim({item}, {_BLANKS}), '')",
+        "time": _value(table, found.time),
+        "tie": _value(table, found.tie_break),
+        "title": "NULL" if found.title is None else f"CAST({_value(table, found.title)} AS VARCHAR)",
+        "trimmed": f"coalesce({' OR '.join(blanks)}, false)",
+    }
+    if where is None:
+        columns = ", ".join(f"{value} AS {sql.name(role)}" for role, value in values.items())
+        return f"SELECT {columns}, true AS kept FROM {table.relation}"
+    hidden = ", ".join(f"{value} AS {sql.name('#' + role)}" for role, value in values.items())
+    typed = ", ".join(
+        f"CAST({sql.name(name)} AS {table.guessed.get(name, kind)}) AS {sql.name(name)}"
+        for name, kind in table.types.items()
+    )
+    columns = ", ".join(f'CASE WHEN "#kept" THEN {sql.name("#" + role)} END AS {sql.name(role)}' for role in values)
+    return (
+        f'SELECT {columns}, "#kept" AS kept FROM (SELECT *, coalesce(({where}\n), false) AS "#kept" '
+        f"FROM (SELECT {hidden}, {typed} FROM {table.relation}))"
     )
 
 
-def _read_parquet(path: Path, columns: LogColumns) -> tuple[pa.Table, Callable[[int], str]]:
-    try:
-        with reading(path):
-            names = pq.read_schema(path).names
-            if not all(name in names for name in columns.wanted):
-                raise _missing(path, columns, names)
-            table = pq.read_table(path, columns=columns.wanted)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: a damaged Parquet file ({str(error).splitlines()[0]})") from None
-    if table.num_rows == 0:
-        raise UserError(f"{path}: no rows; at least one click is needed")
-
-    def place(row: int) -> str:
-        return f"{path} row {row + 1}"
-
-    for name in (columns.key, columns.item):
-        column = _ids(path, name, table[name], place)
-        table = table.set_column(table.schema.get_field_index(name), name, column)
-    return table.combine_chunks(), place
+def _as_text(table: Table, column: str) -> str:
+    kind = table.types[column]
+    if not _ID_TYPE.match(kind):
+        raise UserError(f"{table.shown}: column {column!r} holds {kind.lower()}; ids must be integers or strings")
+    return sql.name(column) if kind == "VARCHAR" else f"CAST({sql.name(column)} AS VARCHAR)"
 
 
-def _ids(path: Path, name: str, column: pa.ChunkedArray, place: Callable[[int], str]) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-        column = column.cast(kind)
-    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise UserError(f"{path}: column {name!r} holds {kind}; ids must be integers or strings")
-    column = column.cast(pa.string())
-    empty = pc.index(pc.fill_null(pc.equal(column, ""), True), True).as_py()
-    if empty >= 0:
-        raise UserError(f"{place(empty)}: empty {name}; give it an id or remove the row")
-    return column.dictionary_encode().unify_dictionaries()
+def _value(table: Table, column: str | None) -> str:
+    if column is None:
+        return "NULL"
+    value = sql.name(column)
+    return f"nullif(trim({value}, {_BLANKS}), '')" if table.types[column] == "VARCHAR" else value
+
+
+def _check_rows(database: Engine, table: Table, found: FoundColumns, columns: LogColumns, record: Record) -> None:
+    rows, kept, trimmed = database.run("SELECT count(*), sum(kept::INT), sum(trimmed::INT) FROM clicks")[0]
+    if rows == 0:
+        raise UserError(f"{table.shown}: a header but no rows; at least one click is needed")
+    if kept == 0:
+        raise UserError(f"{table.shown}: where={columns.where!r} keeps none of {rows} rows; change it")
+    record.read |= {"files": len(table.files), "form": table.form, "rows": rows}
+    record.drop(f"rows without {columns.where}", rows - kept)
+    if trimmed:
+        record.warn(f"{trimmed:,} clicks had blanks around an id, which were cut off")
+    for role, name in (("session", ",".join(found.keys)), ("item", found.item)):
+        row = database.run(f"SELECT min(rowid) FROM clicks WHERE kept AND {role} IS NULL")[0][0]
+        if row is not None:
+            raise UserError(
+                f"{table.place(row)}: empty {name}; give it an id, remove the row or leave such rows out (--where)"
+            )
+
+
+class _Sorted(NamedTuple):
+    """Clicks by session (or user) and time. ``new``: whether a click is another's than the one before it."""
+
+    items: np.ndarray
+    stamps: np.ndarray
+    new: np.ndarray
+    names: np.ndarray
+    tokens: np.ndarray
+    titles: dict[str, str]
+    per_second: int
+
+
+def _sort(database: Engine, table: Table, found: FoundColumns, columns: LogColumns, record: Record) -> _Sorted:
+    kinds = database.describe("clicks")
+    times = Times("rowid", 1, "")
+    if found.time is not None:
+        times = read_times(database, "time", kinds["time"], columns.time_unit, columns.time_format, table.place)
+    tie = "0"
+    if found.tie_break is not None:
+        tie = read_times(database, "tie", kinds["tie"], "s", None, table.place).stamp
+    record.read |= {
+        "session": ",".join(found.keys),
+        "item": found.item,
+        "time": "the order of the rows" if found.time is None else f"{found.time} ({times.form})",
+    }
+    kept = int(database.run("SELECT sum(kept::INT) FROM clicks")[0][0])
+    rows = f"SELECT session, item, {times.stamp} AS stamp, {tie} AS tie, rowid AS row FROM clicks WHERE kept"
+    if columns.drop_repeats == "exact":
+        rows = f"SELECT session, item, stamp, tie, min(row) AS row FROM ({rows}) GROUP BY ALL"
+    database.run("CREATE TABLE keys AS SELECT session, min(rowid) AS first FROM clicks WHERE kept GROUP BY session")
+    database.run(
+        "CREATE TABLE items AS SELECT item, row_number() OVER (ORDER BY min(rowid)) AS code, "
+        "arg_max(title, rowid) AS title FROM clicks WHERE kept GROUP BY item"
+    )
+    items, stamps, new = _fetch(
+        database,
+        f"SELECT keys.first, items.code, rows.stamp FROM ({rows}) AS rows JOIN keys USING (session) "
+        "JOIN items USING (item) ORDER BY keys.first, rows.stamp, rows.tie, rows.row",
+        kept,
+    )
+    record.drop("exact repeats: another click has its session, item and time", kept - len(items))
+    return _Sorted(
+        items,
+        stamps,
+        new,
+        _strings(database, "SELECT session FROM keys ORDER BY first"),
+        catalogue(_strings(database, "SELECT item FROM items ORDER BY code")),
+        dict(database.run("SELECT item, title FROM items WHERE title IS NOT NULL ORDER BY code")),
+        times.per_second,
+    )
+
+
+def _fetch(database: Engine, query: str, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Items int32, stamps and "is another session than the click before" of sorted clicks, a batch at a time."""
+    items, new = np.empty(most, np.int32), np.empty(most, bool)
+    stamps, n, last = None, 0, None
+    for batch in database.batches(query):
+        session, code, stamp = (column.to_numpy() for column in batch.columns)
+        if stamps is None:
+            stamps = np.empty(most, stamp.dtype)
+        part = slice(n, n + len(session))
+        items[part], stamps[part] = code, stamp
+        new[part] = np.diff(session, prepend=session[0] - 1 if last is None else last) != 0
+        n, last = part.stop, session[-1]
+    return items[:n], stamps[:n], new[:n]
+
+
+def _strings(database: Engine, query: str) -> np.ndarray:
+    """A column of text as an object array."""
+    return np.concatenate([text_array(batch.column(0)) for batch in database.batches(query)])

@@ -1,0 +1,109 @@
+"""DuckDB, which reads and sorts logs larger than memory. Imported only where foreign files are read."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from recbole_tme.errors import UserError
+
+# What the engine itself may hold; beyond it, it works from files in the scratch folder.
+MEMORY = "1GB"
+THREADS = 4
+
+
+class Engine:
+    """A connection with a database of its own in a scratch folder.
+
+    Attributes:
+        scratch: a folder that lives as long as the engine does.
+    """
+
+    def __init__(self, connection: Any, scratch: Path, duckdb: Any):
+        self._connection, self._duckdb = connection, duckdb
+        self.scratch = scratch
+
+    def run(self, sql: str) -> list[tuple]:
+        """Execute a statement and return its rows.
+
+        Raises:
+            QueryError: the statement fails.
+        """
+        with self._failing():
+            return self._connection.execute(sql).fetchall()
+
+    def batches(self, sql: str, size: int = 1_000_000) -> Iterator[pa.RecordBatch]:
+        """The rows of a query as Arrow batches of at most ``size`` rows."""
+        with self._failing():
+            answer = self._connection.sql(sql)
+            # The method was renamed in DuckDB 2.
+            reader = getattr(answer, "to_arrow_reader", None) or answer.fetch_record_batch
+            yield from reader(size)
+
+    def describe(self, relation: str) -> dict[str, str]:
+        """Column names and types of what stands behind FROM."""
+        return {row[0]: row[1] for row in self.run(f"DESCRIBE SELECT * FROM {relation}")}
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._duckdb.OutOfMemoryException, MemoryError):
+            raise UserError(
+                "sorting the log needs more room than the temporary folder has; set TMPDIR to a folder on a larger disk"
+            ) from None
+        except self._duckdb.Error as error:
+            raise QueryError(str(error).split("\n")[0]) from None
+
+
+class QueryError(Exception):
+    """What DuckDB says about a statement, its first line."""
+
+
+@contextmanager
+def engine() -> Iterator[Engine]:
+    """An engine with a scratch folder; both are gone after the block.
+
+    It fetches nothing from the network and keeps the rows of files in their order.
+
+    Raises:
+        UserError: DuckDB is not installed.
+    """
+    try:
+        import duckdb
+    except ImportError:
+        raise UserError("reading logs needs DuckDB, which is not installed: pip install duckdb") from None
+    with tempfile.TemporaryDirectory(prefix="recbole-tme-") as folder:
+        connection = duckdb.connect(
+            str(Path(folder) / "log.duckdb"),
+            config={
+                "memory_limit": MEMORY,
+                "threads": THREADS,
+                "temp_directory": folder,
+                "preserve_insertion_order": True,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "enable_external_file_cache": False,
+            },
+        )
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_progress_bar = false")
+            yield Engine(connection, Path(folder), duckdb)
+        finally:
+            connection.close()
+
+
+def text(value: str) -> str:
+    """A string as SQL writes it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def name(column: str) -> str:
+    """A column name as SQL writes it."""
+    return '"' + column.replace('"', '""') + '"'

@@ -1,0 +1,91 @@
+"""Copies of files as the engine reads them: plain text in UTF-8, or Parquet."""
+
+from __future__ import annotations
+
+import codecs
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recbole_tme.data.readers.forms import FEATHER, PARQUET, encoding_of
+from recbole_tme.data.textfile import compression, open_bytes, reading
+from recbole_tme.errors import UserError
+
+_BLOCK = 1 << 22
+_UTF8 = (None, "utf-8", "utf-8-sig")
+
+
+def unpack(path: Path, form: str, encoding: str | None, scratch: Path) -> Path:
+    """The file itself where the engine reads it as it is, otherwise a copy in ``scratch``.
+
+    Compressed files are unpacked here rather than by the engine: each format's checksum tells of a damaged file.
+
+    Args:
+        path: the file.
+        form: see :func:`~recbole_tme.data.readers.forms.form_of`.
+        encoding: of text; None for UTF-8, or what a byte order mark says.
+        scratch: a folder for copies.
+
+    Raises:
+        UserError: the file is damaged, or its text is not in that encoding.
+    """
+    copy = scratch / f"{len(list(scratch.iterdir()))}.{form}"
+    if form == FEATHER:
+        return _feather(path, copy)
+    packed = compression(path) is not None
+    if form == PARQUET:
+        return _unpacked(path, copy) if packed else path
+    encoding = _known(encoding) or encoding_of(path)
+    if encoding not in _UTF8:
+        return _recoded(path, encoding, copy)
+    return _unpacked(path, copy) if packed else path
+
+
+def _known(encoding: str | None) -> str | None:
+    try:
+        return encoding and codecs.lookup(encoding).name
+    except LookupError:
+        raise UserError(f"encoding={encoding}: unknown; utf-8, utf-16, latin-1, gbk and Python's others are") from None
+
+
+def _unpacked(path: Path, copy: Path) -> Path:
+    with reading(path), open_bytes(path) as source, open(copy, "wb") as target:
+        shutil.copyfileobj(source, target, _BLOCK)
+    return copy
+
+
+def _recoded(path: Path, encoding: str, copy: Path) -> Path:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with reading(path), open_bytes(path) as source, open(copy, "wb") as target:
+            while block := source.read(_BLOCK):
+                target.write(_decoded(decoder, block).encode())
+            target.write(_decoded(decoder, b"", final=True).encode())
+    except _Undecodable:
+        raise UserError(f"{path}: not text in {encoding}; name its encoding (--encoding)") from None
+    return copy
+
+
+class _Undecodable(Exception):
+    pass
+
+
+def _decoded(decoder, block: bytes, final: bool = False) -> str:
+    try:
+        return decoder.decode(block, final)
+    except UnicodeError:
+        raise _Undecodable from None
+
+
+def _feather(path: Path, copy: Path) -> Path:
+    try:
+        with reading(path), open_bytes(path) as source:
+            batches = pa.ipc.open_file(pa.PythonFile(source) if compression(path) else pa.memory_map(str(path)))
+            with pq.ParquetWriter(copy, batches.schema) as target:
+                for k in range(batches.num_record_batches):
+                    target.write_batch(batches.get_batch(k))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: a damaged Feather file ({str(error).splitlines()[0]})") from None
+    return copy

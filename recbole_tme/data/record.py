@@ -1,0 +1,55 @@
+"""What was read of a source, what was kept of it and what was dropped, for each reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass
+class Dropped:
+    """What one reason took away; ``sessions`` counts those that lost every click."""
+
+    reason: str
+    clicks: int
+    sessions: int | None = None
+
+    def __str__(self) -> str:
+        sessions = f" ({self.sessions:,} sessions)" if self.sessions else ""
+        return f"{self.clicks:,} clicks{sessions}: {self.reason}"
+
+
+@dataclass
+class Record:
+    """The account of one import, in the order of its steps; it becomes part of the data set's JSON file.
+
+    Attributes:
+        read: what was read and how it was understood, by what it is: files, rows, columns, form of times ...
+        dropped: what was left out, a reason each; reasons that took nothing are not listed.
+        warnings: what looks wrong.
+    """
+
+    read: dict = field(default_factory=dict)
+    dropped: list[Dropped] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def drop(self, reason: str, clicks: int, sessions: int | None = None) -> None:
+        """Add a reason, if it took anything."""
+        if clicks or sessions:
+            self.dropped.append(Dropped(reason, int(clicks), None if sessions is None else int(sessions)))
+
+    def warn(self, text: str) -> None:
+        """Add a warning."""
+        self.warnings.append(text)
+
+    def as_json(self) -> dict:
+        """Plain data."""
+        return {"read": self.read, "dropped": [asdict(one) for one in self.dropped], "warnings": self.warnings}
+
+    def __str__(self) -> str:
+        lines = [f"read: {', '.join(f'{key} {_shown(value)}' for key, value in self.read.items())}"] if self.read else []
+        lines += [f"dropped: {one}" for one in self.dropped]
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+
+
+def _shown(value) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
