@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from recbole_tme.data.ragged import spans
+from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import SessionData, Sessions
+from recbole_tme.data.split import SECONDS_PER_DAY
+
+# Sessions longer than this, or a share of sessions above that lasting more than a day, are worth a warning.
+_MANY_CLICKS = 1000
+_MANY_LONG = 0.2
 
 _LABELS = {
     "train_sessions": "train sessions",
@@ -49,13 +56,14 @@ def audit(data: SessionData) -> dict:
     result["max_length"] = max(int(sessions.lengths.max()) for sessions in splits.values()) - 1
     result |= _repetition(data.test)
 
-    result["duplicate_train_sessions"] = len(data.train) - len(_contents(data.train))
+    contents = _contents([*known, data.test])
+    known_contents, test_contents = np.split(contents, [len(contents) - len(data.test)])
+    result["duplicate_train_sessions"] = len(data.train) - len(np.unique(contents[: len(data.train)]))
     result["single_click_sessions"] = sum(int((s.lengths < 2).sum()) for s in splits.values())
     result["irregular_targets"] = sum(_irregular(s) for s in splits.values())
     result["lone_rows"] = _lone_rows(data.train)
     result |= _ties(list(splits.values()))
-    train_contents = set().union(*map(_contents, known))
-    result["test_sessions_in_train"] = sum(key in train_contents for key in _keys(data.test))
+    result["test_sessions_in_train"] = int(np.isin(test_contents, known_contents).sum())
     train_ids = set().union(*(s.ids for s in known))
     result["shared_session_ids"] = sum(name in train_ids for name in data.test.ids)
     result["test_sessions_before_train_end"] = _before_train_end(known, data.test)
@@ -65,6 +73,27 @@ def audit(data: SessionData) -> dict:
     result["unseen_test_items"] = len(np.unique(data.test.items[~seen[data.test.items]]))
     result["unseen_test_targets"] = int((~seen[data.test.items[data.test.instances()[1]]]).sum())
     return result
+
+
+def look_over(data: SessionData, record: Record) -> None:
+    """Warn of sessions that are probably none: users' whole histories, or robots'."""
+    splits = [sessions for sessions in (data.train, data.valid, data.test) if sessions is not None and len(sessions)]
+    longest = max(int(sessions.lengths.max()) for sessions in splits)
+    many = sum(int((sessions.lengths > _MANY_CLICKS).sum()) for sessions in splits)
+    if many:
+        record.warn(
+            f"{many:,} sessions have more than {_MANY_CLICKS:,} clicks (the longest {longest:,}): robots, or users in "
+            "place of sessions? --max-length keeps the last clicks, --user with --session-gap cuts at pauses"
+        )
+    if any(sessions.times is None for sessions in splits):
+        return
+    lasting = [sessions.times[sessions.offsets[1:] - 1] - sessions.times[sessions.offsets[:-1]] for sessions in splits]
+    n_long = sum(int((seconds > SECONDS_PER_DAY).sum()) for seconds in lasting)
+    if n_long > _MANY_LONG * sum(map(len, splits)):
+        record.warn(
+            f"{n_long:,} of {sum(map(len, splits)):,} sessions last more than a day: is the session column a user's? "
+            "--user with --session-gap cuts users' clicks at pauses"
+        )
 
 
 def repeats(sessions: Sessions) -> np.ndarray:
@@ -119,12 +148,26 @@ def _before_train_end(known: list[Sessions], test: Sessions) -> int | None:
     return int((test.times[test.offsets[1:] - 1] < end).sum())
 
 
-def _keys(sessions: Sessions) -> list[bytes]:
-    return [sessions[s].tobytes() for s in range(len(sessions))]
-
-
-def _contents(sessions: Sessions) -> set[bytes]:
-    return set(_keys(sessions))
+def _contents(splits: list[Sessions]) -> np.ndarray:
+    """A number per session, over all splits: the same for sessions of the same clicks, and for no others."""
+    items = np.concatenate([sessions.items for sessions in splits])
+    lengths = np.concatenate([sessions.lengths for sessions in splits])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    result = np.empty(len(lengths), dtype=np.int64)
+    n = 0
+    for length in np.unique(lengths):
+        same = np.flatnonzero(lengths == length)
+        rows = items[spans(starts[same], lengths[same])].reshape(len(same), length)
+        # Rows as single values of as many bytes, which sort faster than rows do.
+        whole = (
+            np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * max(int(length), 1)))).ravel()
+            if length
+            else np.zeros(len(same))
+        )
+        _, codes = np.unique(whole, return_inverse=True)
+        result[same] = n + codes
+        n += int(codes.max()) + 1
+    return result
 
 
 def render(result: dict) -> str:
@@ -146,7 +189,8 @@ def warnings(result: dict) -> list[str]:
         "irregular_targets": "{n:,} clicks after a session's first are no target in this source",
         "lone_rows": "{n:,} training sessions are prefix rows that continue no other row: prefixes of one session may "
         "lie on both sides of a validation cut",
-        "tied_clicks": "{n:,} clicks ({share:.1%}) bear the time of the click before: their order is the file's",
+        "tied_clicks": "{n:,} clicks ({share:.1%}) bear the time of the click before: their order is the file's, or a "
+        "tie-break column's",
         "test_sessions_in_train": "{n:,} test sessions equal a training session click by click",
         "shared_session_ids": "{n:,} test sessions bear the id of a training session: a possible leak",
         "test_sessions_before_train_end": "{n:,} test sessions end before the last training click: train sees "

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_tme.data.ragged import keep_clicks, take_sessions
+from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
 from recbole_tme.errors import UserError
 
 
 def filter_log(
-    sessions: Sessions, min_support: int = 5, min_length: int = 2, max_length: int | None = None
+    sessions: Sessions,
+    min_support: int = 5,
+    min_length: int = 2,
+    max_length: int | None = None,
+    record: Record | None = None,
 ) -> Sessions:
     """Cut long sessions, then drop short sessions and rare items until neither is left.
 
@@ -24,22 +29,33 @@ def filter_log(
         min_support: fewest clicks of an item.
         min_length: fewest clicks of a session.
         max_length: most clicks of a session, or None for no bound.
+        record: what each filter drops is added here.
 
     Raises:
         UserError: nothing is left.
     """
+    record = Record() if record is None else record
     if max_length is not None:
+        before = len(sessions.items)
         sessions = most_recent(sessions, max_length)
+        record.drop(f"long session: only its last {max_length} clicks are kept", before - len(sessions.items))
     n_items = int(sessions.items.max(initial=0)) + 1
+    n_read = len(sessions)
+    short = rare = 0
     while True:
         before = len(sessions.items)
         sessions = take_sessions(sessions, sessions.lengths >= min_length)
+        short += before - len(sessions.items)
+        left = len(sessions.items)
         clicks = np.bincount(sessions.items, minlength=n_items)
         sessions = keep_clicks(sessions, clicks[sessions.items] >= min_support)
+        rare += left - len(sessions.items)
         if len(sessions.items) == before:
             break
     if before == 0:
         raise UserError(f"the filters leave no click (min_support={min_support}, min_length={min_length}); lower them")
+    record.drop(f"rare item: clicked fewer than {min_support} times", rare)
+    record.drop(f"short session: fewer than {min_length} clicks", short, n_read - len(sessions))
     return sessions
 
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import numpy as np
+
 from recbole_tme.data.catalogue import NamedSessions, assemble
+from recbole_tme.data.checks import look_over
 from recbole_tme.data.content import content_sha256
 from recbole_tme.data.download import extract_zip
 from recbole_tme.data.filters import drop_unseen, filter_log
 from recbole_tme.data.readers.atomic import write_dataset
-from recbole_tme.data.readers.clicklog import LogColumns, read_log
-from recbole_tme.data.readers.inter import read_inter, read_titles
-from recbole_tme.data.readers.lines import read_lines
+from recbole_tme.data.readers.clicklog import read_log
+from recbole_tme.data.readers.columns import LogColumns
+from recbole_tme.data.readers.inter import read_inter
+from recbole_tme.data.readers.items import read_item_titles
+from recbole_tme.data.readers.lines import FIRST_FIELDS, read_lines
 from recbole_tme.data.readers.pickles import read_pickle
+from recbole_tme.data.readers.tables import Layout
+from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.data.sources import FORMATS, SourceFiles, detect_format, find_files
 from recbole_tme.data.split import by_last_click, last_fraction, time_split
@@ -34,13 +41,19 @@ class PrepareOptions:
 
     Attributes:
         train, test, valid: files already split, in place of one source.
-        format: one of ``pickles``, ``presplit``, ``lines``, ``clicks``, or ``auto`` to tell by the files.
-        items: a RecBole ``.item`` file with titles.
-        session, user, session_gap, item, time, time_unit, delimiter: see :class:`LogColumns`.
-        file_order: take the order of a log's rows for the order of time; then it needs no time column.
+        format: one of ``pickles``, ``presplit``, ``lines``, ``clicks``, or ``auto`` to tell by the files. An option
+            that only click logs know implies ``clicks``.
+        items: a table with the items' titles: a RecBole ``.item`` file, or a table of any form a log may have.
+        items_id: the column of item ids in that table, where it is called otherwise than in the log.
+        title: the column with titles in that table, or without one in the log.
+        first_field: what comes first in a line of sessions, see :func:`read_lines`.
+        session, user, session_gap, item, time, file_order, tie_break, time_unit, time_format, where, drop_repeats: see
+            :class:`LogColumns`.
+        delimiter, encoding: see :class:`Layout`.
         columns: column names of a log without header line.
         min_support, min_length, max_length: see :func:`filter_log`; 5, 2 and no bound unless given.
-        test_ratio, test_days: see :func:`time_split`; 0.1 of the sessions unless given.
+        test_ratio, test_days: see :func:`time_split`; 0.1 of the sessions unless given. A ratio of 0 leaves the test
+            set empty, to train on everything.
         train_fraction: keep only the last share of the training sessions (Yoochoose 1/64: 0.015625).
     """
 
@@ -49,14 +62,22 @@ class PrepareOptions:
     valid: Path | None = None
     format: str = "auto"
     items: Path | None = None
+    items_id: str | None = None
+    title: str | None = None
+    first_field: str | None = None
     session: str | None = None
     user: str | None = None
     session_gap: float | None = None
-    item: str = "item_id"
-    time: str = "timestamp"
-    time_unit: str = "auto"
+    item: str | None = None
+    time: str | None = None
     file_order: bool = False
+    tie_break: str | None = None
+    time_unit: str = "auto"
+    time_format: str | None = None
+    where: str | None = None
+    drop_repeats: str | None = None
     delimiter: str | None = None
+    encoding: str | None = None
     columns: tuple[str, ...] | None = None
     min_support: int | None = None
     min_length: int | None = None
@@ -66,13 +87,22 @@ class PrepareOptions:
     train_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        _require(self.format in ("auto", *FORMATS), f"format={self.format}: one of auto, {', '.join(FORMATS)}")
-        _require(self.time_unit in ("auto", *UNITS), f"time_unit={self.time_unit}: one of auto, {', '.join(UNITS)}")
+        for key, choices in (("format", ("auto", *FORMATS)), ("time_unit", ("auto", *UNITS))):
+            value = getattr(self, key)
+            _require(value in choices, f"{key}={value}: one of {', '.join(choices)}")
+        for key, choices in (("first_field", FIRST_FIELDS), ("drop_repeats", DROP_REPEATS)):
+            value = getattr(self, key)
+            _require(value in (None, *choices), f"{key}={value}: one of {', '.join(choices)}")
         _require(self.session is None or self.user is None, "give session or user, not both")
         _require((self.user is None) == (self.session_gap is None), "user and session_gap (seconds) go together")
         _require(self.user is None or not self.file_order, "user needs the time of every click, not file_order")
+        _require(not self.file_order or self.time is None, "give time or file_order, not both")
+        _require(not self.file_order or self.tie_break is None, "tie_break orders clicks of one time: not file_order")
         _require(self.session_gap is None or self.session_gap > 0, "session_gap must be above 0 seconds")
-        _require(self.delimiter is None or len(self.delimiter) == 1, "delimiter must be one character")
+        _require(
+            self.delimiter is None or 1 <= len(self.delimiter) <= 4, "delimiter must be one character, or up to four"
+        )
+        _require(self.items_id is None or self.items is not None, "items_id is a column of the table items; give both")
         _require(self.test_ratio is None or self.test_days is None, "give test_ratio or test_days, not both")
         _require(self.test_days is None or self.test_days > 0, "test_days must be above 0")
         for key, least in (("min_support", 1), ("min_length", 2), ("max_length", 2)):
@@ -82,16 +112,22 @@ class PrepareOptions:
     @property
     def log_columns(self) -> LogColumns:
         """How a click log is read."""
-        return LogColumns(
-            session=self.session or "session_id",
-            user=self.user,
-            session_gap=self.session_gap,
-            item=self.item,
-            time=None if self.file_order else self.time,
-            time_unit=self.time_unit,
-            delimiter=self.delimiter,
-            names=self.columns,
-        )
+        shared = {f.name: getattr(self, f.name) for f in fields(LogColumns) if f.name != "layout"}
+        shared["title"] = None if self.items is not None else self.title
+        return LogColumns(**shared, layout=self.layout)
+
+    @property
+    def layout(self) -> Layout:
+        """How the text of a log is written."""
+        return Layout(self.delimiter, self.columns, self.encoding)
+
+    @property
+    def is_log(self) -> bool:
+        """Whether an option is given that only click logs know."""
+        known = {f.name for f in fields(LogColumns)} | {"delimiter", "encoding", "columns"}
+        # A table of items has columns, too.
+        known -= {"title"} if self.items is not None else set()
+        return self.format == "clicks" or not known.isdisjoint(self.given)
 
     @property
     def given(self) -> dict:
@@ -100,22 +136,25 @@ class PrepareOptions:
         return {key: value for key, value in given.items() if key not in ("train", "test", "valid", "items")}
 
 
+DROP_REPEATS = ("item", "exact")
 _LOG_ONLY = ("min_support", "min_length", "max_length", "test_ratio", "test_days", "train_fraction")
 
 
-def prepare(source: Path | None, name: str, out_root: Path, *, overwrite: bool = False, **options) -> Path:
+def prepare(
+    source: Path | str | Sequence[Path | str] | None, name: str, out_root: Path, *, overwrite: bool = False, **options
+) -> Path:
     """Turn a source into the atomic files of the data set ``name``.
 
     Args:
-        source: a file or zip file, a folder with the files of one data set, or None where ``options`` names
-            ``train`` and ``test``.
+        source: a file or zip file, a pattern of file names, a folder with the files of one data set or log, several
+            files of one log, or None where ``options`` names ``train`` and ``test``.
         name: name of the new data set.
         out_root: folder to put its folder in.
         overwrite: replace a data set of that name.
         options: see :class:`PrepareOptions`.
 
     Returns:
-        The data set's folder.
+        The data set's folder; its JSON file says what was read, kept and dropped.
 
     Raises:
         UserError: the input is wrong; nothing is written then.
@@ -129,12 +168,14 @@ def prepare(source: Path | None, name: str, out_root: Path, *, overwrite: bool =
     return write_dataset(out_root, data, provenance, overwrite)
 
 
-def load_source(source: Path | None, name: str, options: PrepareOptions) -> tuple[SessionData, dict]:
+def load_source(
+    source: Path | str | Sequence[Path | str] | None, name: str, options: PrepareOptions
+) -> tuple[SessionData, dict]:
     """Read, filter and split a source without writing anything.
 
     A source that is already split is taken as it is. One log is filtered (:func:`filter_log`), its sessions are
     split by the time of their last click (:func:`time_split`), and test clicks on items unseen in train, then test
-    sessions of fewer than two clicks, are dropped.
+    sessions of fewer than two clicks, are dropped; ``SessionData.whole_test`` keeps them.
 
     Returns:
         The data set, and where it comes from as plain data.
@@ -142,37 +183,51 @@ def load_source(source: Path | None, name: str, options: PrepareOptions) -> tupl
     Raises:
         UserError: naming the file and the line or the option.
     """
+    record = Record()
     with _files_of(source, options) as files:
-        parts, formats = {}, set()
-        for role, path in files.splits.items():
-            kind = detect_format(path) if options.format == "auto" else options.format
+        parts, formats, titles = {}, set(), {}
+        for role, paths in files.splits.items():
+            kind = _format(paths, options)
             formats.add(kind)
-            parts[role] = _read(path, kind, options)
-        titles = read_titles(files.items) if files.items is not None else {}
-        _require(bool(titles) or options.items is None, f"{options.items}: no title column (title:token_seq) in it")
+            account = Record()
+            parts[role], named = _read(paths, kind, options, account)
+            record.add(role, account)
+            titles |= named
+        if files.items is not None:
+            titles |= read_item_titles(files.items, options.items_id, options.item, options.title, options.layout)
+        elif options.title is not None and "clicks" not in formats:
+            raise UserError("title names a column of a click log, or of the table that items names")
+        paths = [path for paths in files.splits.values() for path in paths]
         provenance = {
-            "sources": [_fingerprint(path) for path in (*files.splits.values(), files.items) if path is not None],
+            "sources": [_fingerprint(path) for path in (*paths, files.items) if path is not None],
             "format": "+".join(sorted(formats)),
             "settings": options.given,
         }
+    whole_test = None
     if "log" in parts:
-        parts = _filter_and_split(parts["log"], options)
+        parts, whole_test = _filter_and_split(parts["log"], options, record)
     else:
         given = [key for key in _LOG_ONLY if getattr(options, key) is not None]
         if given:
             raise UserError(f"{given[0]} is for one log to be split; files already split are taken as they are")
     data = assemble(name, parts["train"], parts["test"], parts.get("valid"), titles)
     for split in ("train", "test"):
-        if len(getattr(data, split).instances()[0]) == 0:
+        empty = len(getattr(data, split).instances()[0]) == 0
+        if empty and not (split == "test" and options.test_ratio == 0):
             raise UserError(f"data set {name}: no {split} session has two clicks, so that nothing can be predicted")
+    if whole_test is not None:
+        late = set(whole_test.tokens[np.unique(whole_test.sessions.items)])
+        data = replace(data, whole_test=whole_test, titles=data.titles | {k: v for k, v in titles.items() if k in late})
+    look_over(data, record)
+    provenance["record"] = record.as_json()
     provenance["content_sha256"] = content_sha256(data)
     return data, provenance
 
 
 @contextmanager
-def _files_of(source: Path | None, options: PrepareOptions) -> Iterator[SourceFiles]:
+def _files_of(source: Path | str | Sequence[Path | str] | None, options: PrepareOptions) -> Iterator[SourceFiles]:
     with tempfile.TemporaryDirectory() as unpacked:
-        if source is None:
+        if source is None or source == []:
             if options.train is None or options.test is None:
                 raise UserError("give a source, or the files already split with --train and --test")
             files = SourceFiles(train=Path(options.train), test=Path(options.test))
@@ -181,25 +236,50 @@ def _files_of(source: Path | None, options: PrepareOptions) -> Iterator[SourceFi
         else:
             if options.train is not None or options.test is not None or options.valid is not None:
                 raise UserError("give one source, or --train and --test, not both")
-            source = Path(source)
-            if source.suffix == ".zip" and source.is_file():
-                extract_zip(source, Path(unpacked))
-                source = Path(unpacked)
-            files = find_files(source) if source.is_dir() else SourceFiles(log=source)
+            sources = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
+            for k, path in enumerate(sources):
+                if path.suffix == ".zip" and path.is_file():
+                    sources[k] = Path(unpacked) / str(k)
+                    extract_zip(path, sources[k])
+            files = find_files(sources, options.is_log)
         yield files if options.items is None else replace(files, items=Path(options.items))
 
 
-def _read(path: Path, kind: str, options: PrepareOptions) -> NamedSessions:
+def _format(paths: list[Path], options: PrepareOptions) -> str:
+    if options.format != "auto":
+        return options.format
+    if options.is_log:
+        return "clicks"
+    formats = {detect_format(path) for path in paths}
+    if len(formats) == 1:
+        return formats.pop()
+    raise UserError(f"{paths[0]} and {len(paths) - 1} more are files of several kinds ({', '.join(sorted(formats))})")
+
+
+def _read(
+    paths: list[Path], kind: str, options: PrepareOptions, record: Record
+) -> tuple[NamedSessions, dict[str, str]]:
+    if kind == "clicks":
+        return read_log(paths, options.log_columns, record)
+    if len(paths) > 1:
+        raise UserError(f"{paths[0]} and {len(paths) - 1} more: only click logs may come in several files")
+    if options.is_log:
+        raise UserError(f"{paths[0]}: read as {kind}; options for the columns of click logs mean nothing here")
     if kind == "pickles":
-        return read_pickle(path)
-    if kind == "presplit":
-        return read_inter(path)
-    if kind == "lines":
-        return read_lines(path)
-    return read_log(path, options.log_columns)
+        found = read_pickle(paths[0])
+    elif kind == "presplit":
+        found = read_inter(paths[0], record)
+    else:
+        # Whoever says that these are session lines says that nothing else comes first.
+        found = read_lines(paths[0], options.first_field or ("item" if options.format == "lines" else None))
+    record.read |= {"files": 1, "form": kind, "clicks": len(found.sessions.items), "sessions": len(found.sessions)}
+    return found, {}
 
 
-def _filter_and_split(log: NamedSessions, options: PrepareOptions) -> dict[str, NamedSessions]:
+def _filter_and_split(
+    log: NamedSessions, options: PrepareOptions, record: Record
+) -> tuple[dict[str, NamedSessions], NamedSessions | None]:
+    """Train and test; and the test sessions with the clicks that were dropped for their items, if any were."""
     # A filter may take a session's last click, and with it its place in time.
     sessions = by_last_click(
         filter_log(
@@ -207,14 +287,32 @@ def _filter_and_split(log: NamedSessions, options: PrepareOptions) -> dict[str, 
             min_support=options.min_support or 5,
             min_length=options.min_length or 2,
             max_length=options.max_length,
+            record=record,
         )
     )
-    ratio = DEFAULT_TEST_RATIO if options.test_ratio is None and options.test_days is None else options.test_ratio
-    train, test = time_split(sessions, ratio, options.test_days)
+    if options.test_ratio == 0:
+        train, whole = sessions, sessions.slice(len(sessions), len(sessions))
+    else:
+        ratio = DEFAULT_TEST_RATIO if options.test_ratio is None and options.test_days is None else options.test_ratio
+        train, whole = time_split(sessions, ratio, options.test_days)
     if options.train_fraction is not None:
+        n_clicks, n_sessions = len(train.items), len(train)
         train = last_fraction(train, options.train_fraction)
-    test = by_last_click(drop_unseen(test, train))
-    return {"train": replace(log, sessions=train), "test": replace(log, sessions=test)}
+        record.drop(
+            "older than the share of training sessions kept", n_clicks - len(train.items), n_sessions - len(train)
+        )
+    test = by_last_click(drop_unseen(whole, train))
+    n_rows = len(whole.instances()[0])
+    record.drop("test click on an item unseen in train", len(whole.items) - len(test.items), len(whole) - len(test))
+    if len(test.items) < len(whole.items):
+        late = np.setdiff1d(whole.items, train.items)
+        record.warn(
+            f"{n_rows - len(test.instances()[0]):,} of {n_rows:,} test prefixes and {len(whole) - len(test):,} of "
+            f"{len(whole):,} test sessions are dropped: {len(late):,} items are seen in the test's time only; "
+            "run --fit=all trains on them, too"
+        )
+    parts = {"train": replace(log, sessions=train), "test": replace(log, sessions=test)}
+    return parts, replace(log, sessions=whole) if len(test.items) < len(whole.items) else None
 
 
 def _fingerprint(path: Path) -> dict:

@@ -19,7 +19,10 @@ def spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         int64 ``[lengths.sum()]``.
     """
     ends = np.cumsum(lengths)
-    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+    result = np.repeat(starts - (ends - lengths), lengths)
+    # In place: these arrays are the largest there are.
+    result += np.arange(len(result))
+    return result
 
 
 def to_offsets(lengths: np.ndarray) -> np.ndarray:
@@ -28,8 +31,10 @@ def to_offsets(lengths: np.ndarray) -> np.ndarray:
 
 
 def take_sessions(sessions: Sessions, index: np.ndarray) -> Sessions:
-    """The sessions of the given numbers (or where a mask is true), in that order."""
+    """The sessions of the given numbers (or where a mask is true), in that order; the same ones where that is all."""
     if index.dtype == bool:
+        if index.all():
+            return sessions
         index = np.flatnonzero(index)
     lengths = sessions.lengths[index]
     clicks = spans(sessions.offsets[index], lengths)
@@ -44,6 +49,8 @@ def take_sessions(sessions: Sessions, index: np.ndarray) -> Sessions:
 
 def keep_clicks(sessions: Sessions, keep: np.ndarray) -> Sessions:
     """The clicks where ``keep`` (bool ``[n_clicks]``) is true; sessions left without clicks stay, empty."""
+    if keep.all():
+        return sessions
     before = to_offsets(keep)
     return replace(
         sessions,
@@ -52,3 +59,22 @@ def keep_clicks(sessions: Sessions, keep: np.ndarray) -> Sessions:
         times=None if sessions.times is None else sessions.times[keep],
         is_target=None if sessions.is_target is None else sessions.is_target[keep],
     )
+
+
+def concatenate(parts: list[Sessions]) -> Sessions:
+    """The sessions of several lists one after the other; times are kept where all have them."""
+    timed = all(part.times is not None for part in parts)
+    whole = [part.is_target if part.is_target is not None else _usual_targets(part) for part in parts]
+    return Sessions(
+        items=np.concatenate([part.items for part in parts]),
+        offsets=to_offsets(np.concatenate([part.lengths for part in parts])),
+        ids=np.concatenate([part.ids for part in parts]),
+        times=np.concatenate([part.times for part in parts]) if timed else None,
+        is_target=np.concatenate(whole) if any(part.is_target is not None for part in parts) else None,
+    )
+
+
+def _usual_targets(sessions: Sessions) -> np.ndarray:
+    targets = np.ones(len(sessions.items), dtype=bool)
+    targets[sessions.offsets[:-1]] = False
+    return targets

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -41,12 +43,28 @@ class Record:
         """Add a warning."""
         self.warnings.append(text)
 
+    def add(self, role: str, part: Record) -> None:
+        """Take over the account of one of several parts, such as the training sessions; "log" is the only one."""
+        mark = "" if role == "log" else f"{role}: "
+        self.read |= {mark + key: value for key, value in part.read.items()}
+        self.dropped += [Dropped(mark + one.reason, one.clicks, one.sessions) for one in part.dropped]
+        self.warnings += [mark + text for text in part.warnings]
+
     def as_json(self) -> dict:
         """Plain data."""
         return {"read": self.read, "dropped": [asdict(one) for one in self.dropped], "warnings": self.warnings}
 
+    @classmethod
+    def from_json(cls, path: Path) -> Record:
+        """The record in a data set's JSON file; an empty one where it has none."""
+        stored = json.loads(path.read_text(encoding="utf-8")).get("record", {})
+        dropped = [Dropped(**one) for one in stored.get("dropped", [])]
+        return cls(stored.get("read", {}), dropped, stored.get("warnings", []))
+
     def __str__(self) -> str:
-        lines = [f"read: {', '.join(f'{key} {_shown(value)}' for key, value in self.read.items())}"] if self.read else []
+        lines = (
+            [f"read: {', '.join(f'{key} {_shown(value)}' for key, value in self.read.items())}"] if self.read else []
+        )
         lines += [f"dropped: {one}" for one in self.dropped]
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 

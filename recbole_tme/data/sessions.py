@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from recbole_tme.data.catalogue import NamedSessions
 
 PAD_TOKEN = "[PAD]"
 
@@ -77,6 +81,8 @@ class SessionData:
         train, valid, test: the splits; ``valid`` is None until a validation cut is made or where no file has it.
         tokens: external item ids, ``[N + 1]`` of str, ``tokens[0]`` is the padding token.
         titles: readable name per external item id, where the data set has an item file.
+        whole_test: the test sessions before clicks on items unseen in train were dropped, where any were, over a
+            catalogue of their own; what trains on everything takes them in place of ``test``.
     """
 
     name: str
@@ -85,3 +91,4 @@ class SessionData:
     tokens: np.ndarray
     valid: Sessions | None = None
     titles: dict[str, str] = field(default_factory=dict)
+    whole_test: NamedSessions | None = None

@@ -2,51 +2,113 @@
 
 from __future__ import annotations
 
+import glob
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_tme.data.readers.clicklog import is_parquet
-from recbole_tme.data.textfile import numbered_lines, open_bytes, reading
+from recbole_tme.data.readers import columns as usual
+from recbole_tme.data.readers.forms import PICKLE, TEXT, encoding_of, form_of
+from recbole_tme.data.textfile import numbered_lines
 from recbole_tme.errors import UserError
 
 FORMATS = ("pickles", "presplit", "lines", "clicks")
-_PICKLE_MAGIC = b"\x80"
-_LOG_SUFFIXES = (".inter", ".csv", ".tsv", ".dat", ".log", ".parquet")
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
+_LOG_SUFFIXES = (
+    ".inter",
+    ".csv",
+    ".tsv",
+    ".dat",
+    ".log",
+    ".parquet",
+    ".feather",
+    ".arrow",
+    ".jsonl",
+    ".ndjson",
+    ".json",
+)
 _SPLIT_NAMES = (("all_train_seq.txt", "test.txt"), ("train.txt", "test.txt"), ("train.txt.gz", "test.txt.gz"))
+_COLUMN_NAMES = {
+    name.lower() for name in (*usual.SESSIONS, *usual.ITEMS, *usual.TIMES, "user_id", "user", "item_id_list")
+}
 
 
 @dataclass(frozen=True)
 class SourceFiles:
     """The files of a source: either ``log`` (to be split) or ``train`` and ``test``, perhaps ``valid``."""
 
-    log: Path | None = None
+    log: tuple[Path, ...] = ()
     train: Path | None = None
     test: Path | None = None
     valid: Path | None = None
     items: Path | None = None
 
     @property
-    def splits(self) -> dict[str, Path]:
+    def splits(self) -> dict[str, list[Path]]:
         """The files of clicks by role."""
-        roles = {"log": self.log, "train": self.train, "valid": self.valid, "test": self.test}
-        return {role: path for role, path in roles.items() if path is not None}
+        roles = {"train": self.train, "valid": self.valid, "test": self.test}
+        found = {role: [path] for role, path in roles.items() if path is not None}
+        return {"log": list(self.log)} if self.log else found
 
 
-def find_files(folder: Path) -> SourceFiles:
-    """Find the data files in a folder or, where it holds none, in the folders below it.
+def find_files(sources: Sequence[Path], is_log: bool = False) -> SourceFiles:
+    """Find the data files that a source names.
+
+    Args:
+        sources: files, patterns of names (``clicks/*.csv``), or folders. A folder may hold a data set that is split,
+            one ``.inter`` file, or any number of files of one log, also in folders below it.
+        is_log: whether the files are known to be click logs: those of a folder are parts of one, unless they are a
+            data set that is split.
 
     Raises:
-        UserError: none found, or several.
+        UserError: no file is found, or several data sets.
     """
-    below = sorted(path for path in folder.rglob("*") if path.is_dir() and path.name[0] not in "._")
-    for place in (folder, *below):
-        found = _find_here(place)
+    if len(sources) == 1 and sources[0].is_dir():
+        trains = list(sources[0].glob("*.train.inter")) if is_log else []
+        found = _data_set(sources[0]) if trains or not is_log else None
         if found is not None:
             return found
-    raise UserError(
-        f"{folder}: none of all_train_seq.txt + test.txt, *.train.inter + *.test.inter, train.txt + test.txt "
-        "or one *.inter in it; name the files with --train and --test"
-    )
+    files = [file for source in sources for file in _expanded(source)]
+    return SourceFiles(log=tuple(files))
+
+
+def _expanded(source: Path) -> list[Path]:
+    if source.is_dir():
+        files = [
+            path
+            for path in sorted(source.rglob("*"))
+            if path.is_file() and _suffix(path) in _LOG_SUFFIXES and not _is_hidden(path.relative_to(source))
+        ]
+        if not files:
+            raise UserError(
+                f"{source}: none of all_train_seq.txt + test.txt, *.train.inter + *.test.inter, train.txt + test.txt "
+                f"or files of a log (*{', *'.join(_LOG_SUFFIXES)}) in it; name the files with --train and --test"
+            )
+        return files
+    if not source.exists() and glob.has_magic(str(source)):
+        files = [Path(name) for name in sorted(glob.glob(str(source), recursive=True)) if Path(name).is_file()]
+        if not files:
+            raise UserError(f"{source}: no file is called so")
+        return files
+    return [source]
+
+
+def _suffix(path: Path) -> str:
+    name = path.name
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
+    return Path(name).suffix.lower()
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part[0] in "._" for part in path.parts)
+
+
+def _data_set(folder: Path) -> SourceFiles | None:
+    """A data set in a folder or, where it holds none, in one of the folders below it."""
+    below = sorted(path for path in folder.rglob("*") if path.is_dir() and not _is_hidden(path.relative_to(folder)))
+    return next((found for place in (folder, *below) if (found := _find_here(place)) is not None), None)
 
 
 def _find_here(folder: Path) -> SourceFiles | None:
@@ -69,27 +131,33 @@ def _find_here(folder: Path) -> SourceFiles | None:
         )
     if logs:
         items = logs[0].with_suffix(".item")
-        return SourceFiles(log=logs[0], items=items if items.exists() else None)
+        return SourceFiles(log=(logs[0],), items=items if items.exists() else None)
     return None
 
 
 def detect_format(path: Path) -> str:
-    """Tell a file's format by its first bytes and its name.
+    """Tell a file's format by its first bytes, its first line and its name.
 
     Raises:
-        UserError: the file cannot be read or is empty.
+        UserError: the file cannot be read, is empty, or is nothing that holds sessions.
     """
-    if is_parquet(path):
+    form = form_of(path)
+    if form == PICKLE:
+        return "pickles"
+    if form != TEXT or encoding_of(path) == "utf-16":
         return "clicks"
-    with reading(path), open_bytes(path) as file:
-        if file.read(1) == _PICKLE_MAGIC:
-            return "pickles"
     _, first = next(numbered_lines(path), (0, None))
     if first is None:
         raise UserError(f"{path}: the file is empty")
-    suffix = Path(path.name.removesuffix(".gz")).suffix
+    suffix = _suffix(path)
     # Rows of our own form without times can only be taken in the order they are in.
     ordered = suffix == ".inter" and b"session_id:" in first and b"timestamp" not in first
-    if b"item_id_list" in first or ordered:
+    if b"item_id_list:" in first or ordered:
         return "presplit"
-    return "clicks" if suffix in _LOG_SUFFIXES else "lines"
+    return "clicks" if suffix in _LOG_SUFFIXES or _is_header(first) else "lines"
+
+
+def _is_header(line: bytes) -> bool:
+    """Whether a line names columns, rather than items."""
+    words = [word.partition(":")[0] for word in re.split(r"[\s,;|\"]+|::", line.decode("utf-8", "replace").lower())]
+    return any(word in _COLUMN_NAMES for word in words)

@@ -104,9 +104,7 @@ def split_fields(line: bytes, delimiter: str, quoting: bool) -> list[str]:
     return next(csv.reader(io.StringIO(text), delimiter=delimiter), [""])
 
 
-def read_header(
-    path: Path, delimiter: str = "\t", quoting: bool = False, shown: Path | None = None
-) -> list[str]:
+def read_header(path: Path, delimiter: str = "\t", quoting: bool = False, shown: Path | None = None) -> list[str]:
     """Column names in the first line of a file.
 
     Args:

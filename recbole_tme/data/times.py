@@ -20,7 +20,7 @@ _UNIT_BOUNDS = ((1e11, "s"), (1e14, "ms"), (1e17, "us"))
 _FIRST, _LAST = (datetime.datetime(year, 1, 1, tzinfo=datetime.timezone.utc).timestamp() for year in (1990, 2100))
 
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-_INTEGER = r"[+-]?[0-9]{1,18}"
+_INTEGER = r"[+-]?[0-9]{1,19}"
 _ISO = r"[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}([T ].*)?"
 _COMPACT = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 8: "%Y%m%d"}
 # Letters for dates, as spreadsheets have them, and what strptime calls them; the longer come first.
@@ -99,6 +99,7 @@ class _Reader:
         self.refuse(f"NOT regexp_full_match({self.text}, {sql.text(_NUMBER)})")
         self.refuse(f"NOT isfinite(TRY_CAST({self.column} AS DOUBLE))")
         whole = f"regexp_full_match({self.text}, {sql.text(_INTEGER)})"
+        whole += f" AND TRY_CAST({self.column} AS BIGINT) IS NOT NULL"
         kind = "BIGINT" if self.engine.run(f"SELECT bool_and({whole}) FROM clicks WHERE kept")[0][0] else "DOUBLE"
         stamp = f"CAST({self.column} AS {kind})"
         if unit == "auto":
@@ -197,7 +198,9 @@ def _advice(value: str, why: str | None) -> str:
     if match is None:
         return "; all times must be numbers, or all ISO dates (2014-04-07T10:51:09.277Z), or give --time-format"
     first, mark, second, _, hour, seconds, half = match.groups()
-    clock = "" if hour is None else (" %I:%M" if half else " %H:%M") + (":%S" if seconds else "") + (" %p" if half else "")
+    clock = (
+        "" if hour is None else (" %I:%M" if half else " %H:%M") + (":%S" if seconds else "") + (" %p" if half else "")
+    )
     forms = [f"{d}{mark}{m}{mark}%Y{clock}" for d, m in (("%d", "%m"), ("%m", "%d"))]
     if int(first) > 12 or int(second) > 12 or mark == ".":
         right = forms[int(second) > 12]

@@ -13,17 +13,21 @@ prefix rows (:mod:`recbole_tme.data.readers.presplit`) are read as well.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbole_tme.data.catalogue import assemble
+from recbole_tme.data.ragged import concatenate
 from recbole_tme.data.readers.inter import read_inter, read_titles
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.data.textfile import plain_text
@@ -53,20 +57,54 @@ def read_dataset(folder: Path, name: str) -> SessionData:
             f"{folder / name}.inter is not split: run recbole-tme prepare {folder / name}.inter --name NEW_NAME, "
             "then use NEW_NAME"
         )
-    for file in (train_file, folder / f"{name}.test.inter"):
-        if not file.exists():
+    test_file = folder / f"{name}.test.inter"
+    for file in (train_file, test_file):
+        if not file.exists() and not (file == test_file and _without_test(folder, name)):
             raise UserError(
                 f"{file}: no such file; a data set has {name}.train.inter and {name}.test.inter "
                 "(recbole-tme prepare writes them)"
             )
-    train = read_inter(train_file)
-    test = read_inter(folder / f"{name}.test.inter")
+    return _read(folder, name, test_file)
+
+
+def read_everything(folder: Path, name: str) -> SessionData:
+    """All of a data set as training sessions, with the clicks of the test that were dropped for their items.
+
+    Items are numbered as in :func:`read_dataset`; those that only the test's time knows come last.
+
+    Returns:
+        The data set with one split: its test sessions are none.
+
+    Raises:
+        UserError: as :func:`read_dataset`.
+    """
+    folder = Path(folder)
+    whole = folder / f"{name}.whole_test.inter"
+    data = _read(folder, name, whole) if whole.exists() else read_dataset(folder, name)
+    splits = [sessions for sessions in (data.train, data.valid, data.test) if sessions is not None]
+    train = concatenate(splits)
+    return replace(data, train=train, valid=None, test=train.slice(len(train), len(train)))
+
+
+def _read(folder: Path, name: str, test_file: Path) -> SessionData:
+    train = read_inter(folder / f"{name}.train.inter")
+    none = replace(train, sessions=train.sessions.slice(0, 0))
+    test = read_inter(test_file) if test_file.exists() else none
     valid_file = folder / f"{name}.valid.inter"
     valid = read_inter(valid_file) if valid_file.exists() else None
     item_file = folder / f"{name}.item"
     titles = read_titles(item_file) if item_file.exists() else {}
     return_freed_memory()
     return assemble(name, train, test, valid, titles)
+
+
+def _without_test(folder: Path, name: str) -> bool:
+    """Whether a data set was made without test sessions (``test_ratio=0``)."""
+    try:
+        record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return record["counts"]["test"]["sessions"] == 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def write_dataset(root: Path, data: SessionData, provenance: dict, overwrite: bool = False) -> Path:
@@ -106,12 +144,16 @@ def _write_files(folder: Path, data: SessionData, provenance: dict) -> None:
     for split in ("train", "valid", "test"):
         sessions = getattr(data, split)
         if sessions is not None:
-            _write_inter(folder / f"{data.name}.{split}.inter", sessions, data.tokens)
+            if len(sessions):
+                _write_inter(folder / f"{data.name}.{split}.inter", sessions, data.tokens)
             counts[split] = {
                 "sessions": len(sessions),
                 "clicks": len(sessions.items),
                 "instances": len(sessions.instances()[0]),
             }
+    if data.whole_test is not None:
+        whole = data.whole_test
+        _write_inter(folder / f"{data.name}.whole_test.inter", whole.sessions, whole.tokens)
     if data.titles:
         rows = pa.table({"item": list(data.titles), "title": list(data.titles.values())})
         _write_table(folder / f"{data.name}.item", "item_id:token\ttitle:token_seq", rows)
@@ -119,35 +161,42 @@ def _write_files(folder: Path, data: SessionData, provenance: dict) -> None:
     write_json(folder / f"{data.name}.json", record)
 
 
-def _write_inter(path: Path, sessions: Sessions, tokens: np.ndarray) -> None:
-    names = pa.array(sessions.ids, pa.string())
-    if len(set(sessions.ids)) < len(sessions):
+def _write_inter(path: Path, sessions: Sessions, tokens: np.ndarray, block: int = 1_000_000) -> None:
+    names, items = pa.array(sessions.ids, pa.string()), pa.array(tokens, pa.string())
+    if len(pc.unique(names)) < len(sessions):
         raise UserError(f"{path.name}: two sessions have the same id; give each session its own")
     header = "session_id:token\titem_id:token"
-    columns = {
-        "session": names.take(pa.array(np.repeat(np.arange(len(sessions)), sessions.lengths))),
-        "item": pa.array(tokens, pa.string()).take(pa.array(sessions.items)),
-    }
-    if sessions.times is not None:
-        header += "\ttimestamp:float"
-        columns["timestamp"] = pa.array(sessions.times, pa.float64())
-    if sessions.is_target is not None:
-        header += "\tis_target:float"
-        columns["is_target"] = pa.array(sessions.is_target.astype(np.int8))
-    _write_table(path, header, pa.table(columns))
-
-
-def _write_table(path: Path, header: str, table: pa.Table, block: int = 1_000_000) -> None:
+    header += "\ttimestamp:float" if sessions.times is not None else ""
+    header += "\tis_target:float" if sessions.is_target is not None else ""
+    _check_names(path, names)
+    _check_names(path, items.slice(1))
     with open(path, "wb") as file:
         file.write(header.encode() + b"\n")
-        for batch in table.to_batches(max_chunksize=block):
+        for start in range(0, len(sessions.items), block):
+            part = slice(start, start + block)
+            owner = (
+                np.searchsorted(sessions.offsets, np.arange(start, min(part.stop, len(sessions.items))), "right") - 1
+            )
+            columns = [names.take(pa.array(owner)), items.take(pa.array(sessions.items[part]))]
+            if sessions.times is not None:
+                columns.append(pa.array(sessions.times[part], pa.float64()))
+            if sessions.is_target is not None:
+                columns.append(pa.array(sessions.is_target[part].astype(np.int8)))
+            _write_rows(file, columns)
+
+
+def _write_table(path: Path, header: str, table: pa.Table) -> None:
+    with open(path, "wb") as file:
+        file.write(header.encode() + b"\n")
+        for batch in table.to_batches():
             for column in batch.columns:
-                if pa.types.is_string(column.type):
-                    _check_names(path, column)
-            fields = [column.cast(pa.string()) for column in batch.columns]
-            lines = pc.binary_join_element_wise(*fields, "\t")
-            lines = pc.binary_join_element_wise(lines, "\n", "")
-            file.write(plain_text(lines))
+                _check_names(path, column)
+            _write_rows(file, batch.columns)
+
+
+def _write_rows(file: BinaryIO, columns: list[pa.Array]) -> None:
+    lines = pc.binary_join_element_wise(*(column.cast(pa.string()) for column in columns), "\t")
+    file.write(plain_text(pc.binary_join_element_wise(lines, "\n", "")))
 
 
 def _check_names(path: Path, names: pa.Array) -> None:

@@ -1,4 +1,4 @@
-"""Click logs: any table of (session or user, item, time), in any form that :mod:`~recbole_tme.data.readers.tables` reads.
+"""Click logs: any table of (session or user, item, time), in any form that the tables module reads.
 
 The engine reads, filters and sorts, out of core where a log is large; what comes out of it is the flat arrays.
 """
@@ -30,7 +30,7 @@ _BLANKS = "' \t\r\n'"
 # Between the parts of a session's name that several columns make.
 _JOIN = ","
 # Types whose values may be ids; those of a date may be part of a session's.
-_ID_TYPE = re.compile(r"VARCHAR|UUID|DATE|ENUM|U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$")
+_ID_TYPE = re.compile('VARCHAR|"NULL"|UUID|DATE|ENUM|U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$')
 
 
 def read_log(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recbole_tme.data.readers.tables import Layout
 from recbole_tme.errors import UserError
@@ -49,7 +49,7 @@ class LogColumns:
     title: str | None = None
     where: str | None = None
     drop_repeats: str | None = None
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def find_columns(columns: LogColumns, names: Sequence[str], shown: str, needs_ti
         if names and all(name.replace(".", "").isdigit() for name in names):
             hint += "; where the first line is a click and no header, name all columns (--columns)"
         raise UserError(
-            f"{shown}: no column {wanted[0]!r}{did_you_mean(wanted[0], names)} (its columns: {', '.join(names)[:200]}); "
-            f"name the {role} column (--{role}){hint}"
+            f"{shown}: no column {wanted[0]!r}{did_you_mean(wanted[0], names)} "
+            f"(its columns: {', '.join(names)[:200]}); name the {role} column (--{role}){hint}"
         )
 
     if columns.user is not None:

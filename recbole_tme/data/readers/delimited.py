@@ -127,7 +127,7 @@ def read_layout(
                 problem = problem or error
                 continue
         else:
-            number, line = next(numbered_lines(copy), (1, b""))
+            _, line = next(numbered_lines(copy), (1, b""))
             if len(split_fields(line, candidate, quoting)) != len(names):
                 continue
             columns = list(names)

@@ -59,7 +59,9 @@ def encoding_of(path: Path) -> str | None:
     marked = next((encoding for mark, encoding in _BOMS if first.startswith(mark)), None)
     half = len(first) // 2
     if marked is None and half > 2 and max(first[::2].count(0), first[1::2].count(0)) > half // 2:
-        raise UserError(f"{path}: zero bytes between the letters; name the encoding (--encoding=utf-16-le or utf-16-be)")
+        raise UserError(
+            f"{path}: zero bytes between the letters; name the encoding (--encoding=utf-16-le or utf-16-be)"
+        )
     return marked
 
 

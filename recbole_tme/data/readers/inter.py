@@ -9,6 +9,7 @@ import numpy as np
 
 from recbole_tme.data.catalogue import NamedSessions, catalogue, text_array
 from recbole_tme.data.readers import presplit
+from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
 from recbole_tme.data.textfile import NUMBER, TEXT, TOKEN, read_columns, read_header, row_line
 from recbole_tme.errors import UserError
@@ -18,15 +19,19 @@ COLUMNS = {"session_id": "token", "item_id": "token", "timestamp": "float", "is_
 _REQUIRED = ("session_id", "item_id")
 
 
-def read_inter(path: Path) -> NamedSessions:
-    """Read one ``.inter`` file, of clicks or of prefix rows, plain or gzip.
+def read_inter(path: Path, record: Record | None = None) -> NamedSessions:
+    """Read one ``.inter`` file, of clicks or of prefix rows, plain or compressed.
+
+    Args:
+        path: the file.
+        record: warnings are added here.
 
     Raises:
         UserError: naming the file, and the line where there is one.
     """
     header = read_header(path)
     if any(field.partition(":")[0] == "item_id_list" for field in header):
-        found = presplit.read_presplit(path, check_header(path, header, presplit.COLUMNS, presplit.COLUMNS))
+        found = presplit.read_presplit(path, check_header(path, header, presplit.COLUMNS, presplit.COLUMNS), record)
     else:
         found = _read_clicks(path, check_header(path, header, COLUMNS, _REQUIRED))
     if len(found.sessions) == len(found.sessions.items):
@@ -50,7 +55,8 @@ def check_header(path: Path, header: list[str], known: dict[str, str], required:
         if name not in known:
             raise UserError(
                 f"{where}: unknown column {field!r}{did_you_mean(name, known)} "
-                f"(known: {', '.join(f'{n}:{k}' for n, k in known.items())})"
+                f"(known: {', '.join(f'{n}:{k}' for n, k in known.items())}); files with other columns are read by "
+                f"recbole-tme prepare --session COLUMN --item COLUMN --time COLUMN"
             )
         if kind != known[name]:
             raise UserError(f"{where}: column {field!r} must be {name}:{known[name]}")

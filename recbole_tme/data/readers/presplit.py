@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,25 @@ import pyarrow.compute as pc
 
 from recbole_tme.data.catalogue import NamedSessions, catalogue, number_names, text_array
 from recbole_tme.data.ragged import spans, to_offsets
+from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
 from recbole_tme.data.textfile import TEXT, TOKEN, read_columns, row_line
 from recbole_tme.errors import UserError
 
+logger = logging.getLogger()
+
 COLUMNS = {"session_id": "token", "item_id_list": "token_seq", "item_id": "token"}
 
 
-def read_presplit(path: Path, names: list[str]) -> NamedSessions:
+def read_presplit(path: Path, names: list[str], record: Record | None = None) -> NamedSessions:
     """Read an atomic file of prefix rows and fold it into sessions (see :func:`fold`).
+
+    Zeros that fill up the lists to one length are stripped, and said so in the record and in the log.
 
     Args:
         path: file with the columns ``session_id``, ``item_id_list`` (separated by single spaces) and ``item_id``.
         names: its columns in order.
+        record: warnings are added here.
 
     Raises:
         UserError: naming the file and the line.
@@ -40,15 +47,37 @@ def read_presplit(path: Path, names: list[str]) -> NamedSessions:
             "items are separated by single spaces"
         )
     chunks = pa.chunked_array([clicks, table["item_id"].chunk(0)]).unify_dictionaries()
+    items, targets = (chunk.indices.to_numpy() + 1 for chunk in chunks.chunks)
+    offsets = offsets - offsets[0]
+    zero = pc.index(chunks.chunk(0).dictionary, "0").as_py() + 1
+    padding = _padding(items, offsets, zero) if zero else None
+    if padding is not None:
+        if (targets == zero).any():
+            raise UserError(
+                f"{path}: zeros fill up the lists to one length, yet 0 is also an item_id; give that item another id"
+            )
+        text = f"{path}: {np.count_nonzero(padding):,} zeros at the ends of lists are padding and were stripped"
+        logger.warning(text) if record is None else record.warn(text)
+        items, offsets = items[~padding], to_offsets(~padding)[offsets]
     row_ids = table["session_id"].chunk(0)
-    sessions, unnamed = fold(
-        items=chunks.chunk(0).indices.to_numpy() + 1,
-        offsets=offsets - offsets[0],
-        targets=chunks.chunk(1).indices.to_numpy() + 1,
-        row_ids=row_ids.indices.to_numpy(),
-        id_names=text_array(row_ids.dictionary),
-    )
+    sessions, unnamed = fold(items, offsets, targets, row_ids.indices.to_numpy(), text_array(row_ids.dictionary))
     return NamedSessions(sessions, catalogue(chunks.chunk(0).dictionary.to_pylist()), unnamed)
+
+
+def _padding(items: np.ndarray, offsets: np.ndarray, zero: int) -> np.ndarray | None:
+    """Where zeros fill up lists of one length at their ends (or at their beginnings), bool; None where none do."""
+    lengths = np.diff(offsets)
+    width = int(lengths[0])
+    if width < 2 or (lengths != width).any():
+        return None
+    rows = items.reshape(-1, width) == zero
+    if rows[:, -1].any() and not rows[:, 0].any():
+        at_end = np.logical_and.accumulate(rows[:, ::-1], axis=1)[:, ::-1]
+    elif rows[:, 0].any() and not rows[:, -1].any():
+        at_end = np.logical_and.accumulate(rows, axis=1)
+    else:
+        return None
+    return at_end.ravel() if (at_end == rows).all() else None
 
 
 def fold(
@@ -58,7 +87,7 @@ def fold(
     row_ids: np.ndarray | None = None,
     id_names: np.ndarray | None = None,
 ) -> tuple[Sessions, bool]:
-    """Fold consecutive (prefix, target) rows of one session into that session.
+    """Fold (prefix, target) rows of one session into that session.
 
     Longest first (the field's order), a row continues the one before it when its prefix is that row's prefix
     without the last click and its target is that last click; shortest first, the other way round. The order is that
@@ -70,8 +99,9 @@ def fold(
         items: clicks of all prefixes, int ``[n_prefix_clicks]``.
         offsets: row ``r`` has the prefix ``items[offsets[r]:offsets[r + 1]]``, int64 ``[n_rows + 1]``.
         targets: int ``[n_rows]``.
-        row_ids: session of each row as the file names it, int ``[n_rows]``. RecBole's files give every row an id
-            of its own; where rows next to each other share one, only such rows are put together.
+        row_ids: session of each row as the file names it, int ``[n_rows]``, coded in order of appearance. RecBole's
+            files give every row an id of its own; where rows share one, only such rows are put together, wherever they
+            stand, and a prefix that lost its first click to the longest list's length still continues the one before.
         id_names: names of ``row_ids``.
 
     Returns:
@@ -79,13 +109,18 @@ def fold(
         those are names of sessions and not of rows, otherwise numbers from 1.
     """
     lengths = np.diff(offsets)
+    shared = row_ids is not None and len(np.unique(row_ids)) < len(row_ids)
+    if shared and (row_ids[1:] < row_ids[:-1]).any():
+        order = np.argsort(row_ids, kind="stable")
+        items, targets, row_ids = items[spans(offsets[order], lengths[order])], targets[order], row_ids[order]
+        offsets, lengths = to_offsets(lengths[order]), lengths[order]
     last = items[offsets[1:] - 1]
-    shrinks = _continues(items, offsets, long=slice(None, -1), short=slice(1, None))
-    shrinks &= targets[1:] == last[:-1]
-    grows = _continues(items, offsets, long=slice(1, None), short=slice(None, -1))
-    grows &= last[1:] == targets[:-1]
-    shared = row_ids is not None and bool((row_ids[1:] == row_ids[:-1]).any())
+    earlier, later = slice(None, -1), slice(1, None)
+    shrinks = _continues(items, offsets, long=earlier, short=later) & (targets[1:] == last[:-1])
+    grows = _continues(items, offsets, long=later, short=earlier) & (last[1:] == targets[:-1])
     if shared:
+        grows |= _slides(items, offsets, before=earlier, after=later) & (last[1:] == targets[:-1])
+        shrinks |= _slides(items, offsets, before=later, after=earlier) & (targets[1:] == last[:-1])
         same = row_ids[1:] == row_ids[:-1]
         shrinks &= same
         grows &= same
@@ -94,22 +129,23 @@ def fold(
 
     begins = np.flatnonzero(np.concatenate(([True], ~linked)))
     ends = np.append(begins[1:], len(targets))
-    longest = ends - 1 if ascending else begins
+    shortest = begins if ascending else ends - 1
     n_targets = ends - begins
-    session_offsets = to_offsets(lengths[longest] + 1)
+    first_clicks = lengths[shortest]
+    session_offsets = to_offsets(first_clicks + n_targets)
     clicks = np.empty(session_offsets[-1], dtype=np.int32)
-    is_last = np.zeros(len(clicks), dtype=bool)
-    is_last[session_offsets[1:] - 1] = True
-    clicks[is_last] = targets[longest]
-    clicks[~is_last] = items[spans(offsets[longest], lengths[longest])]
-
-    is_target = None
-    if (n_targets != lengths[longest]).any():
-        to_end = np.repeat(session_offsets[1:], lengths[longest] + 1) - np.arange(len(clicks))
-        is_target = to_end <= np.repeat(n_targets, lengths[longest] + 1)
+    to_end = np.repeat(session_offsets[1:], first_clicks + n_targets) - np.arange(len(clicks))
+    is_target = to_end <= np.repeat(n_targets, first_clicks + n_targets)
+    clicks[~is_target] = items[spans(offsets[shortest], first_clicks)]
+    if ascending:
+        clicks[is_target] = targets
+    else:
+        # Backwards within each session.
+        clicks[is_target] = targets[np.repeat(begins + ends - 1, n_targets) - np.arange(len(targets))]
     named = shared and len(np.unique(row_ids[begins])) == len(begins)
     ids = id_names[row_ids[begins]] if named else number_names(1, len(begins))
-    return Sessions(items=clicks, offsets=session_offsets, ids=ids, is_target=is_target), not named
+    only = None if (first_clicks == 1).all() else is_target
+    return Sessions(items=clicks, offsets=session_offsets, ids=ids, is_target=only), not named
 
 
 def _continues(items: np.ndarray, offsets: np.ndarray, long: slice, short: slice) -> np.ndarray:
@@ -120,5 +156,18 @@ def _continues(items: np.ndarray, offsets: np.ndarray, long: slice, short: slice
     pairs = np.flatnonzero(result)
     n = lengths[short][pairs]
     differs = items[spans(starts[long][pairs], n)] != items[spans(starts[short][pairs], n)]
+    result[pairs[np.repeat(np.arange(len(pairs)), n)[differs]]] = False
+    return result
+
+
+def _slides(items: np.ndarray, offsets: np.ndarray, before: slice, after: slice) -> np.ndarray:
+    """For each pair of neighbouring rows of the greatest length, whether all but the last click of the one behind are
+    all but the first click of the one before."""
+    lengths = np.diff(offsets)
+    starts = offsets[:-1]
+    result = (lengths[before] == lengths.max()) & (lengths[after] == lengths.max())
+    pairs = np.flatnonzero(result)
+    n = lengths[after][pairs] - 1
+    differs = items[spans(starts[before][pairs] + 1, n)] != items[spans(starts[after][pairs], n)]
     result[pairs[np.repeat(np.arange(len(pairs)), n)[differs]]] = False
     return result

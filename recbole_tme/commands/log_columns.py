@@ -1,0 +1,34 @@
+"""The options for the columns of a click log, the same for whatever reads one."""
+
+from __future__ import annotations
+
+from recbole_tme.data.readers.columns import ITEMS, SESSIONS, TIMES
+from recbole_tme.data.times import UNITS
+
+
+def add_column_arguments(parser) -> None:
+    """Declare them on a parser or a group of one."""
+    parser.add_argument(
+        "--session",
+        help=f"session column, or several with commas that make a session together (default: {' or '.join(SESSIONS)})",
+    )
+    parser.add_argument("--user", help="user column instead; needs --session-gap")
+    parser.add_argument("--session-gap", type=float, help="seconds of pause that begin a new session")
+    parser.add_argument("--item", help=f"item column (default: {' or '.join(ITEMS)})")
+    parser.add_argument("--time", help=f"time column (default: {' or '.join(TIMES)})")
+    parser.add_argument("--time-unit", default="auto", help=f"auto, {', '.join(UNITS)} (default: auto)")
+    parser.add_argument("--time-format", help="how dates are written: %%d.%%m.%%Y or DD.MM.YYYY hh:mm:ss")
+    parser.add_argument("--tie-break", help="a second column of numbers or dates that orders clicks of the same time")
+    parser.add_argument("--file-order", action="store_true", help="rows are in order of time; no time column")
+    parser.add_argument(
+        "--delimiter", type=_delimiter, help="between fields, such as , or :: or tab (default: by the header)"
+    )
+    parser.add_argument("--columns", type=_names, help="column names, comma-separated, of a log without header")
+
+
+def _delimiter(text: str) -> str:
+    return "\t" if text in ("tab", "\\t") else text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
