@@ -82,6 +82,10 @@ class SessionConfig(Config):
         """The settings as plain data, sorted; written to a YAML file and read back, they give this configuration."""
         return copy.deepcopy(dict(sorted(self._settings.items())))
 
+    def replaced(self, **settings: Any) -> SessionConfig:
+        """This configuration with other values for some settings, which are not checked."""
+        return SessionConfig(self.model_class, self["dataset"], self._defaults, self._settings | settings, self._fixed)
+
     def hash(self, ignore: Collection[str] = ()) -> str:
         """The :func:`settings_hash` of this configuration."""
         return settings_hash(self.plain(), ignore)

@@ -22,10 +22,12 @@ from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, 
 from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.evaluation.summary import protocol_differences, result_report
+from recbole_tme.experiment.blend import Trained, blend, with_members
 from recbole_tme.experiment.details import evaluate_test
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.parallel import in_processes
 from recbole_tme.experiment.trainer import SessionTrainer
+from recbole_tme.models.blend import Blend
 from recbole_tme.nn import distributed
 from recbole_tme.runs.checkpoint import write_weights
 from recbole_tme.runs.directory import RunDirectory
@@ -61,6 +63,9 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     keep_freed_memory()
     check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
     protocol = describe_protocol(config, data)
+    if issubclass(config.model_class, Blend):
+        # Before there is a directory.
+        with_members(config, data, protocol)
     if resume is None:
         directory = distributed.from_main(start(config, data, protocol) if distributed.is_main() else None)
     else:
@@ -133,6 +138,36 @@ def train_and_test(
 ) -> dict:
     """Every phase of one run; returns the content of ``metrics.json``."""
     started = time.perf_counter()
+    final_data = trained_on(config, data)
+    if issubclass(config.model_class, Blend):
+        trained = blend(config, data, protocol, directory)
+    else:
+        trained = train(config, data, directory, resuming, on_epoch)
+    with refusing_nan():
+        ranks, details = evaluate_test(config, final_data, trained.model, trained.loaders[2], protocol)
+    if distributed.is_main():
+        write_outcome(directory, ranks, trained.model)
+        directory.write_details(details)
+    return {
+        "model": config.registered_name,
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "best_epoch": trained.best_epoch,
+        "valid": trained.valid,
+        "test": evaluate(ranks, config["topk"], config["metrics"]),
+        "slices": slices(ranks, config["topk"], config["metrics"]),
+        "tie_share": ranks.tie_share,
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        "epoch_seconds": trained.epoch_seconds,
+        "seconds": round(time.perf_counter() - started, 1),
+        "protocol": protocol,
+    }
+
+
+def train(
+    config: SessionConfig, data: SessionData, directory: RunDirectory, resuming: bool, on_epoch: Callable | None
+) -> Trained:
+    """Train and select on validation and, where that is asked for, train anew on train + validation."""
     on_test = config["select_on"] == "test"
     final_data = trained_on(config, data)
     if on_test:
@@ -160,25 +195,9 @@ def train_and_test(
         if resuming and directory.checkpoint_file("retrain").exists():
             trained.resume(loaders[0])
         trained.fit(loaders[0], show_progress=config["show_progress"])
-    with refusing_nan():
-        ranks, details = evaluate_test(config, final_data, trained.model, loaders[2], protocol)
-    if distributed.is_main():
-        write_outcome(directory, ranks, trained.model)
-        directory.write_details(details)
-    return {
-        "model": config.registered_name,
-        "dataset": config["dataset"],
-        "seed": config["seed"],
-        "best_epoch": selected.best_epoch,
-        "valid": None if on_test else selected.best_valid_result,
-        "test": evaluate(ranks, config["topk"], config["metrics"]),
-        "slices": slices(ranks, config["topk"], config["metrics"]),
-        "tie_share": ranks.tie_share,
-        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
-        "epoch_seconds": statistics.median(row["train_seconds"] for row in trained.history),
-        "seconds": round(time.perf_counter() - started, 1),
-        "protocol": protocol,
-    }
+    valid = None if on_test else selected.best_valid_result
+    epoch_seconds = statistics.median(row["train_seconds"] for row in trained.history)
+    return Trained(trained.model, loaders, selected.best_epoch, valid, epoch_seconds)
 
 
 def write_outcome(directory: RunDirectory, ranks: Ranks, model: torch.nn.Module) -> None:

@@ -21,6 +21,7 @@ from recbole_tme.utils.spelling import did_you_mean
 
 OUR_MODELS = {
     "ATSRec": "recbole_tme.models.atsrec:ATSRec",
+    "Blend": "recbole_tme.models.blend:Blend",
     "DANSeR": "recbole_tme.models.danser:DANSeR",
     "SRGNN": "recbole_tme.models.srgnn:SRGNN",
     "TMEGNN": "recbole_tme.models.tmegnn:TMEGNN",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.models.builtin.accelerated import accelerated
+from recbole_tme.models.settings import Settings
 from recbole_tme.runs.checkpoint import restore_model
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.utils.randomness import replaying, rng_state
@@ -37,13 +38,6 @@ class SavedModel:
     items: ItemList
     weights: Mapping[str, Tensor]
     weights_file: Path
-
-
-class Settings(dict):
-    """Settings as a model reads them from RecBole's ``Config``: a key that is not there is None."""
-
-    def __missing__(self, key):
-        return None
 
 
 class Catalogue:

@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from recbole_tme.config.load import load_config, result_settings
 from recbole_tme.data.prefixes import resolve_padding
 from recbole_tme.models import registry
+from recbole_tme.models.settings import Settings
 from recbole_tme.recbole_patches.stock import config_to_plain
 from recbole_tme.runs.itemlist import ItemList
-from recbole_tme.serving.saved import Catalogue, SavedModel, Settings
+from recbole_tme.serving.saved import Catalogue, SavedModel
 
 SMALL = {"MAX_ITEM_LIST_LENGTH": 6, "embedding_size": 8}
 SMALL_SASREC = {"MAX_ITEM_LIST_LENGTH": 6, "n_layers": 1, "n_heads": 1, "hidden_size": 8, "inner_size": 8}

@@ -1,0 +1,172 @@
+"""A run of :class:`~recbole_tme.models.blend.Blend`: its members loaded, its weights learned on validation, then
+evaluated once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from recbole_tme.config.load import SessionConfig, load_config, result_settings
+from recbole_tme.data.sessions import SessionData
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.metrics import evaluate
+from recbole_tme.evaluation.protocol import trained_on
+from recbole_tme.evaluation.ranks import rank_all
+from recbole_tme.evaluation.summary import protocol_differences
+from recbole_tme.experiment.loading import Loaders, build_model
+from recbole_tme.models.blend import Blend, is_training_free, member_chances
+from recbole_tme.nn.blending import mixture_weights
+from recbole_tme.recbole_patches.stock import config_to_plain
+from recbole_tme.runs.checkpoint import check_catalogue, load_checkpoint, read_weights, restore_model
+from recbole_tme.runs.directory import RunDirectory
+
+logger = logging.getLogger()
+
+# Validation instances that the weights are learned on, evenly spread; there are some three per member to learn.
+LEARNED_ON = 20_000
+# Scores that are held at a time: 64 MB of float32.
+SCORES_AT_ONCE = 2**24
+TEMPERATURES = (0.8, 1.0, 1.25, 1.6, 2.0)
+
+
+class Trained(NamedTuple):
+    """A model that is ready to be evaluated on test.
+
+    Attributes:
+        model: on its device.
+        loaders: of the data it was trained on.
+        best_epoch: the epoch that was selected.
+        valid: metrics on validation, by name; None where none was used.
+        epoch_seconds: how long an epoch took.
+    """
+
+    model: nn.Module
+    loaders: Loaders
+    best_epoch: int
+    valid: dict[str, float] | None
+    epoch_seconds: float
+
+
+def with_members(config: SessionConfig, data: SessionData, protocol: dict) -> SessionConfig:
+    """The configuration of a blend with its members' settings in it.
+
+    Raises:
+        UserError: there is no member, or one is not finished or of other data or another protocol; or the blend cannot
+            be made with these settings.
+    """
+    if config["select_on"] == "test":
+        raise UserError("select_on: test leaves no validation to learn a blend's weights on; set select_on: valid")
+    if config["nproc"] > 1:
+        raise UserError(f"nproc: {config['nproc']} processes cannot share a blend, which is not trained; set nproc: 1")
+    if not config["members"]:
+        raise UserError("members: Blend is made of finished runs; give --members=RUN,RUN,...")
+    members = []
+    for path in config["members"]:
+        run = _finished(path)
+        differing = protocol_differences(run.read_metrics()["protocol"], protocol)
+        if differing:
+            raise UserError(f"members: {path} is of another protocol than the blend ({', '.join(differing)} differ)")
+        check_catalogue(run.read_items(), data.tokens, run.items_file)
+        member = load_config(None, None, [run.config_file], overrides={"device": "cpu"})
+        members.append(result_settings(config_to_plain(member)))
+    return config.replaced(member_settings=members)
+
+
+def blend(config: SessionConfig, data: SessionData, protocol: dict, directory: RunDirectory) -> Trained:
+    """Learn a blend's weights with its members as they were before they saw validation, then fill in their final
+    weights.
+
+    Args:
+        config: the blend's.
+        data: the data set.
+        protocol: as from ``describe_protocol``.
+        directory: where the configuration is written, its members' settings included.
+
+    Raises:
+        UserError: as :func:`with_members`, or a member's weights are damaged or gone.
+    """
+    started = time.perf_counter()
+    config = with_members(config, data, protocol)
+    directory.write_config(config.plain())
+    runs = [_finished(path) for path in config["members"]]
+    model, loaders = build_model(config, data)
+    for member, run in zip(model.members, runs):
+        restore_model(member, {"state_dict": _selected_weights(run, config)}, run.path)
+    learn_weights(model.eval(), loaders[1].dataset)
+    for what, weights in zip(("repeating", "the session's items", "new items"), model.weights.tolist()):
+        logger.info("weights for %s: %s", what, ", ".join(f"{weight:.3f}" for weight in weights))
+    ranks = rank_all(model, loaders[1], config["device"], config["show_progress"])
+    valid = evaluate(ranks, config["topk"], config["metrics"])
+    logger.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in valid.items()))
+    if config["retrain"]:
+        learned = model
+        model, loaders = build_model(config, trained_on(config, data))
+        for member, run in zip(model.members, runs):
+            weights = read_weights(run.model_file, str(config["device"]))
+            restore_model(member, {"state_dict": weights}, run.model_file)
+        model.weights.copy_(learned.weights)
+        model.temperatures.copy_(learned.temperatures)
+    return Trained(model.eval(), loaders, 0, valid, time.perf_counter() - started)
+
+
+@torch.no_grad()
+def learn_weights(model: Blend, valid) -> None:
+    """Set a blend's temperatures and weights to those under which the targets of validation are likeliest.
+
+    Args:
+        model: in evaluation mode, its members not trained on validation.
+        valid: the data set of the validation instances.
+    """
+    rows = np.unique(np.linspace(0, len(valid) - 1, min(LEARNED_ON, len(valid))).astype(np.int64))
+    size = max(1, SCORES_AT_ONCE // model.n_items)
+    device = model.weights.device
+    tried = [(1.0,) if is_training_free(member) else TEMPERATURES for member in model.members]
+    seen: list[list[list[torch.Tensor]]] = [[[] for _ in temperatures] for temperatures in tried]
+    repeats = []
+    for start in range(0, len(rows), size):
+        batch = valid.inter_feat[torch.from_numpy(rows[start : start + size])].to(device)
+        item_seq, target = batch[model.ITEM_SEQ], batch[model.POS_ITEM_ID]
+        repeats.append((item_seq == target.unsqueeze(1)).any(1))
+        for member, temperatures, of_member in zip(model.members, tried, seen):
+            scores = model.scores_of(member, batch)
+            for temperature, parts in zip(temperatures, of_member):
+                parts.append(member_chances(member, scores, item_seq, temperature).of(item_seq, target))
+    is_repeat = torch.cat(repeats)
+    chosen = []
+    for place, (of_member, temperatures) in enumerate(zip(seen, tried)):
+        chances = [torch.cat(parts) for parts in of_member]
+        likelihood = [each.prod(1).clamp(min=torch.finfo(each.dtype).tiny).log().sum() for each in chances]
+        best = int(torch.stack(likelihood).argmax())
+        model.temperatures[place] = temperatures[best]
+        chosen.append(chances[best])
+    where, given = torch.stack([each[:, 0] for each in chosen], 1), torch.stack([each[:, 1] for each in chosen], 1)
+    model.weights[0] = mixture_weights(where)
+    model.weights[1] = mixture_weights(given[is_repeat])
+    model.weights[2] = mixture_weights(given[~is_repeat])
+
+
+def _finished(path: str) -> RunDirectory:
+    run = RunDirectory.open(Path(path))
+    if not run.finished:
+        raise UserError(f"members: {path} is not finished: it has no metrics.json; continue it with --resume={path}")
+    return run
+
+
+def _selected_weights(run: RunDirectory, config: SessionConfig) -> dict[str, torch.Tensor]:
+    """A member's weights of the selected epoch, which has not seen validation."""
+    device = str(config["device"])
+    if not config["retrain"]:
+        return read_weights(run.model_file, device)
+    file = run.checkpoint_file("select")
+    if not file.is_file():
+        raise UserError(
+            f"members: {run.path} was trained on validation too, and {file.name}, its state before that, is gone; "
+            f"weights cannot be learned without it; train the member again"
+        )
+    return load_checkpoint(file, map_location=device)["best_state"]
