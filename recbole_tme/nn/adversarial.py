@@ -8,6 +8,7 @@ Euclidean norm of each item's vector, so that every item may move by :math:`\eps
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -133,13 +134,13 @@ class _KnownGradient(torch.autograd.Function):
     """A number whose backward pass was done before."""
 
     @staticmethod
-    def forward(ctx, value, gradients, *parameters):
+    def forward(ctx: Any, value: Tensor, gradients: Sequence[Tensor | None], *parameters: Tensor) -> Tensor:
         ctx.save_for_backward(*gradients)
         return value.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output: Tensor):
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *(None if g is None else g * grad_output for g in ctx.saved_tensors)
 
 
@@ -151,7 +152,8 @@ def with_gradient(value: Tensor, parameters: Sequence[Tensor], gradients: Sequen
         parameters: tensors that require a gradient.
         gradients: one for each; None where the loss does not depend on the parameter.
     """
-    return _KnownGradient.apply(value.detach(), gradients, *parameters)
+    loss: Tensor = _KnownGradient.apply(value.detach(), gradients, *parameters)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def add_gradients(
@@ -171,4 +173,5 @@ def _items_only(gradient: Tensor) -> Tensor:
 
 
 def _norm(values: Tensor, norm: str) -> Tensor:
-    return torch.linalg.vector_norm(values, dim=1 if norm == "row" else (0, 1), keepdim=True)
+    size: Tensor = torch.linalg.vector_norm(values, dim=1 if norm == "row" else (0, 1), keepdim=True)
+    return size

@@ -55,7 +55,7 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def gather(value: Any) -> list:
+def gather(value: Any) -> list[Any]:
     """A picklable value of each process, in order of rank; in every process."""
     values = [value] * size()
     if size() > 1:
@@ -107,7 +107,7 @@ def average_gradients(model: nn.Module, n_rows: int) -> float:
     counts = torch.tensor([n_rows, *(parameter.grad is not None for parameter in parameters)], device=device)
     dist.all_reduce(counts)
     all_rows, *with_gradient = counts.tolist()
-    share = n_rows / all_rows
+    share = n_rows / float(all_rows)
     tables = row_tables(model)
     dense = []
     for parameter, n in zip(parameters, with_gradient):
@@ -141,10 +141,10 @@ def _average_rows(table: nn.Parameter, share: float) -> None:
     else:
         gradient = table.grad.coalesce()
         rows, values = gradient.indices()[0], gradient.values() * share
-    lengths = torch.zeros(size(), dtype=torch.long, device=table.device)
-    lengths[rank()] = len(rows)
-    dist.all_reduce(lengths)
-    lengths = lengths.tolist()
+    found = torch.zeros(size(), dtype=torch.long, device=table.device)
+    found[rank()] = len(rows)
+    dist.all_reduce(found)
+    lengths = found.tolist()
     # Every process must send as much as the others.
     spare = max(lengths) - len(rows)
     all_rows = _all_gather(nn.functional.pad(rows, (0, spare)), lengths)

@@ -9,9 +9,11 @@ is rotated or scaled.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -53,7 +55,7 @@ class Diagnosis:
     singular_values: list[float]
 
 
-def diagnose(vectors: Tensor, popularity: np.ndarray, anchors: int = ANCHORS, seed: int = 0) -> Diagnosis:
+def diagnose(vectors: Tensor, popularity: NDArray[Any], anchors: int = ANCHORS, seed: int = 0) -> Diagnosis:
     """Compute every figure.
 
     Args:
@@ -126,7 +128,7 @@ def mean_cosine(vectors: Tensor) -> float:
 
 def singular_values(vectors: Tensor) -> Tensor:
     """Singular values divided by the largest, descending, ``[min(N, d)]``; zeros for a table of zeros."""
-    values = torch.linalg.svdvals(vectors)
+    values: Tensor = torch.linalg.svdvals(vectors)
     return values / values[0] if values[0] > 0 else values
 
 
@@ -173,7 +175,7 @@ def neighbourhoods(vectors: Tensor, anchors: int = ANCHORS, seed: int = 0) -> tu
     return float(np.log(potential / (len(chosen) * (n - 1)))), nearest / len(chosen)
 
 
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
+def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float | None:
     """Spearman's correlation, ties at their mean rank; None where either is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None

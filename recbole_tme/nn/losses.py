@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -24,7 +26,17 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, sessions, table, target, top, excluded, weight, precision, with_padding):
+    def forward(
+        ctx: Any,
+        sessions: Tensor,
+        table: Tensor,
+        target: Tensor,
+        top: int,
+        excluded: Tensor | None,
+        weight: Tensor,
+        precision: torch.dtype,
+        with_padding: bool,
+    ) -> tuple[Tensor, Tensor]:
         need_sessions, need_table = ctx.needs_input_grad[:2]
         factor, items = sessions.to(precision), table.to(precision)
         weighted = (sessions * weight.unsqueeze(1)).to(precision)
@@ -58,9 +70,9 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
                 scores[row, target[rows]] = score
             probability = padded.softmax(1)[:, : len(items)]
             loss += (log_normaliser(scores, probability, target[rows]).to(table.dtype) * weight[rows]).sum()
-            if need_sessions:
+            if grad_sessions is not None:
                 grad_sessions[rows] += (probability @ items) * weight[rows].unsqueeze(1)
-            if need_table:
+            if grad_table is not None:
                 accumulate_product(grad_table, probability.T, weighted[rows])
         ctx.save_for_backward(grad_sessions, grad_table)
         ctx.mark_non_differentiable(ranked)
@@ -68,7 +80,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_loss: Tensor, _grad_ranked):
+    def backward(ctx: Any, grad_loss: Tensor, _grad_ranked: None) -> tuple[Tensor | None, ...]:
         grad_sessions, grad_table = ctx.saved_tensors
         return (
             None if grad_sessions is None else grad_sessions * grad_loss,
@@ -165,9 +177,10 @@ def catalogue_cross_entropy(
         rows = sessions.new_ones(len(sessions), dtype=table.dtype) if weight is None else weight.to(table.dtype)
         rows = rows / len(sessions)
         sessions = sessions.to(table.dtype)
-        return _CatalogueCrossEntropy.apply(
+        found: tuple[Tensor, Tensor] = _CatalogueCrossEntropy.apply(  # type: ignore[no-untyped-call]
             sessions, table, target, top, excluded, rows, precision or table.dtype, with_padding
         )
+        return found
 
 
 def triplet_margin(anchor: Tensor, positive: Tensor, negatives: Tensor, margin: float) -> Tensor:
@@ -183,6 +196,6 @@ def triplet_margin(anchor: Tensor, positive: Tensor, negatives: Tensor, margin: 
 
     Source: TME-GNN (Zhu et al., 2023), triplet mining task.
     """
-    to_positive = torch.linalg.vector_norm(anchor - positive, dim=-1, keepdim=True)
-    to_negatives = torch.linalg.vector_norm(anchor.unsqueeze(1) - negatives, dim=-1)
+    to_positive: Tensor = torch.linalg.vector_norm(anchor - positive, dim=-1, keepdim=True)
+    to_negatives: Tensor = torch.linalg.vector_norm(anchor.unsqueeze(1) - negatives, dim=-1)
     return (to_positive - to_negatives + margin).clamp(min=0).sum(1).mean()

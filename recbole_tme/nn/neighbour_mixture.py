@@ -19,13 +19,13 @@ class NeighbourFacts(NamedTuple):
     Attributes:
         mass: the sum of the neighbours' scores over all items that are not in the session; 0 without neighbours.
         strongest: the largest similarity.
-        count: how many neighbours there are.
+        n_neighbours: how many neighbours there are.
         length: clicks of the session.
     """
 
     mass: Tensor
     strongest: Tensor
-    count: Tensor
+    n_neighbours: Tensor
     length: Tensor
 
 
@@ -43,7 +43,7 @@ class NeighbourMixture(nn.Module):
     Source: stacking (Wolpert, 1992) and temperature scaling (Guo et al., ICML 2017).
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weigh = nn.Sequential(nn.Linear(5, HIDDEN_SIZE), nn.ReLU(), nn.Linear(HIDDEN_SIZE, 1))
         self.log_temperature = nn.Parameter(torch.zeros(()))
@@ -63,7 +63,13 @@ class NeighbourMixture(nn.Module):
             facts: of the neighbours.
             log_best: log of the chance of the item that the model thinks the best new one.
         """
-        numbers = [facts.mass.log1p(), facts.strongest.log1p(), facts.count.log1p(), facts.length.log(), log_best]
+        numbers = [
+            facts.mass.log1p(),
+            facts.strongest.log1p(),
+            facts.n_neighbours.log1p(),
+            facts.length.log(),
+            log_best,
+        ]
         logit = START + self.weigh(torch.stack(numbers, dim=1)).squeeze(1)
         logit = logit.masked_fill(facts.mass <= 0, -torch.inf)
         return F.logsigmoid(logit), F.logsigmoid(-logit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,11 @@ class NeighbourIndex(nn.Module):
 
     Source: set similarity with inverse session frequencies, as in VSKNN (Ludewig and Jannach, 2018).
     """
+
+    items: Tensor
+    item_starts: Tensor
+    sessions: Tensor
+    session_starts: Tensor
 
     def __init__(self, items: Tensor, offsets: Tensor, n_items: int, sample_size: int):
         super().__init__()
@@ -136,7 +141,7 @@ class NeighbourIndex(nn.Module):
         renamed = NeighbourIndex(new_id[self.items.long()], self.item_starts.long(), self.n_items, self.sample_size)
         self.load_state_dict(renamed.state_dict())
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # How many clicks and sessions there are is known from what is loaded.
         for name in ("items", "item_starts", "sessions"):
             stored = state_dict.get(prefix + name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class RowAdam(torch.optim.Adam):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None):
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step; a ``closure`` is evaluated first, as for any optimizer of PyTorch."""
         loss = None
         if closure is not None:
@@ -39,13 +40,14 @@ class RowAdam(torch.optim.Adam):
             parameter.grad = gradient
         return loss
 
-    def _step_rows(self, table: nn.Parameter, group: dict) -> None:
+    def _step_rows(self, table: nn.Parameter, group: dict[str, Any]) -> None:
         state = self.state[table]
         if not state:
             state["step"] = torch.tensor(0.0)
             state["exp_avg"] = torch.zeros_like(table)
             state["exp_avg_sq"] = torch.zeros_like(table)
         state["step"] += 1
+        assert table.grad is not None
         gradient = table.grad.coalesce()
         rows, values = gradient.indices()[0], gradient.values()
         before = table[rows]
@@ -81,7 +83,7 @@ class RowEmbedding(nn.Embedding):
         return F.embedding(ids, self.weight, sparse=True) * (ids != 0).unsqueeze(-1)
 
 
-def row_tables(model: nn.Module) -> set[nn.Parameter]:
+def row_tables(model: nn.Module) -> set[Tensor]:
     """The parameters of a model whose gradients are sparse."""
     return {module.weight for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse}
 

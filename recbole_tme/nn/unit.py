@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -11,27 +13,33 @@ EPSILON = 1e-12
 
 class _UnitRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows):
-        inverse = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(EPSILON).reciprocal_()
-        unit = rows * inverse
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        inverse: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(EPSILON).reciprocal_()
+        unit: Tensor = rows * inverse
         ctx.save_for_backward(unit, inverse)
         return unit
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         unit, inverse = ctx.saved_tensors
         along = torch.linalg.vecdot(gradient, unit, dim=1).unsqueeze(1)
         return torch.addcmul(gradient, unit, along, value=-1).mul_(inverse)
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """``F.normalize(rows, dim=1)`` in half the passes over memory, which is what a whole catalogue costs.
+    """Divide each row by its Euclidean norm: ``F.normalize(rows, dim=1)`` in half the passes over memory.
+
+    For a whole catalogue those passes are the cost. First derivatives only.
 
     Args:
-        rows: ``[N, d]``; a row of zeros stays one.
+        rows: ``[N, d]``; a row of zeros stays zero.
+
+    Returns:
+        ``[N, d]``.
     """
-    return _UnitRows.apply(rows)
+    unit: Tensor = _UnitRows.apply(rows)  # type: ignore[no-untyped-call]
+    return unit
 
 
 class CachedUnitRows:
@@ -41,7 +49,7 @@ class CachedUnitRows:
     so training code has to call :meth:`invalidate`. Copies and pickles of it are empty.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._kept: tuple[Tensor, int, Tensor] | None = None
 
     def __call__(self, table: Tensor) -> Tensor:
@@ -59,5 +67,5 @@ class CachedUnitRows:
         """Drop the cached rows, so that the next call computes them."""
         self._kept = None
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[()]]:
         return CachedUnitRows, ()
