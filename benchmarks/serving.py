@@ -138,7 +138,7 @@ def other_kinds(title: str, recommender: Recommender, sessions: Sequence[list[st
     faiss, model = import_faiss(), recommender.model
     fields = recommender._fields([recommender._numbers(session)[0] or [1] for session in sessions])
     with torch.no_grad():
-        queries = model.query_vectors(model.encode(fields[model.ITEM_SEQ], fields[model.ITEM_SEQ_LEN])).numpy()
+        queries = model.query_vectors(model.encoded(fields[model.ITEM_SEQ], fields[model.ITEM_SEQ_LEN])).numpy()
         vectors = model.item_vectors()[1:].numpy()
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)

@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong", as opposed to "the program is wrong"."""
+"""The exceptions that mean "the input is wrong", as opposed to "the program is wrong"."""
 
 
 class UserError(Exception):
@@ -7,3 +7,15 @@ class UserError(Exception):
     The message is one line that names the file, line or key and says what to do; the command line prints
     it without a traceback and exits with code 2.
     """
+
+
+class PluginError(UserError):
+    """The code of a model that is not this package's is wrong.
+
+    The message is one line that names the file, line and class; what the code raised, with its traceback, is the
+    ``__cause__``.
+    """
+
+
+class WrongResult(ValueError):
+    """A model's method returned what it must not; the message says which, and what is expected."""

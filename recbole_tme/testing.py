@@ -15,6 +15,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 
+from recbole_tme.config.construct import construct
 from recbole_tme.config.load import load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
@@ -45,6 +46,7 @@ def check_model(
 
     Raises:
         AssertionError: a check fails; the message names the check and the figure.
+        PluginError: the model cannot be constructed, or reads a key that nothing declares; names its file and line.
     """
     bench = Workbench(model, settings)
     check_shapes(bench)
@@ -86,7 +88,7 @@ class Workbench:
     def build(self, seed: int = 0) -> torch.nn.Module:
         """A freshly seeded model over ``N_ITEMS`` items, ready to predict."""
         init_seed(seed, True)
-        return self.config.model_class(self.config, self.dataset).eval()
+        return construct(self.config, self.dataset).eval()
 
     def batch(self, rows: Sequence[int] | None = None, width: int = MAX_CLICKS, relabel=None) -> Interaction:
         """Sessions ``rows`` (all by default) right-padded to ``width``, item ids mapped through ``relabel``."""
@@ -220,7 +222,7 @@ def check_learns_toy(bench: Workbench, max_epochs: int = 30) -> None:
     datasets = SessionDataset(config, toy()).build()
     train, _, test = build_loaders(config, datasets)
     init_seed(0, True)
-    model = config.model_class(config, datasets[0])
+    model = construct(config, datasets[0])
     optimizer = RowAdam(model.parameters(), lr=0.01)
     best = 0.0
     for _ in range(max_epochs):

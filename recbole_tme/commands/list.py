@@ -60,8 +60,8 @@ def key_rows(model: str, backbone: str | None = None) -> list[tuple[str, ...]]:
     Raises:
         UserError: the model, its backbone or its property file is wrong.
     """
+    from recbole_tme.config.declared import declared_keys, model_keys
     from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
-    from recbole_tme.config.load import declared_keys, model_keys
 
     model_class = registry.with_backbone(registry.resolve(model), backbone)
     own = model_keys(model_class)

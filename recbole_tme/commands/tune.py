@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from recbole_tme.config.load import NOT_IN_HASH, Overrides, SessionConfig, declared_keys, load_config, named_files
+from recbole_tme.config.declared import declared_keys
+from recbole_tme.config.load import NOT_IN_HASH, Overrides, SessionConfig, load_config, named_files
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics
 from recbole_tme.evaluation.protocol import load_data

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from recbole_tme.comparison.tuned import Study, find_studies
+from recbole_tme.config.declared import known_keys
 from recbole_tme.config.load import (
     DEFAULT_DATASET,
     Overrides,
     SessionConfig,
-    known_keys,
     load_config,
     parse_overrides,
     result_settings,

@@ -7,7 +7,6 @@ file, RecBole's essentials for sequential models, the user's files in order, a d
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,11 +17,12 @@ from typing import Any
 from recbole.config import Config
 
 from recbole_tme.config import resolution
+from recbole_tme.config.declared import base_keys, declared_keys, known_keys
 from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
-from recbole_tme.schema.keys import Key, keys_in_source, property_keys
+from recbole_tme.schema.keys import Key
 from recbole_tme.schema.property_files import properties_root
 from recbole_tme.schema.yamlfile import SettingsLoader, parse_value, read_settings
 from recbole_tme.utils.spelling import did_you_mean
@@ -238,59 +238,6 @@ def load_config(
     settings["plugin"] = plugins or ([str(own_plugin)] if own_plugin else None)
     fixed = resolution.resolve(settings, given, model_class)
     return SessionConfig(model_class, dataset, defaults, settings, fixed)
-
-
-def known_keys(model_class: type) -> dict[str, Key]:
-    """Every key that may be set for a model: the declared ones and those that only its source reads."""
-    return _read_but_undeclared(model_class) | declared_keys(model_class)
-
-
-def declared_keys(model_class: type) -> dict[str, Key]:
-    """Every key of a model's configuration by name; where files declare the same key, the one with precedence.
-
-    Raises:
-        UserError: a property file is broken.
-    """
-    return base_keys() | model_keys(model_class)
-
-
-def model_keys(model_class: type) -> dict[str, Key]:
-    """The keys of a model's own property file, or ``defaults`` for a third party's, over those it inherits; for some of
-    RecBole's models also ours."""
-    keys: dict[str, Key] = {}
-    for cls in registry.lineage(model_class):
-        for name, value in vars(cls).get("defaults", {}).items():
-            keys[name] = Key(name, value, *_type_of(value), None, (), "", registry.source_file(cls))
-        path = registry.property_file(cls)
-        if path is not None:
-            keys |= property_keys(path, strict=cls.__module__.startswith("recbole_tme."))
-        if discovery.has_plain_softmax(cls):
-            keys |= property_keys(properties_root() / "model" / "PlainSoftmax.yaml")
-    return keys
-
-
-@functools.lru_cache(maxsize=1)
-def base_keys() -> dict[str, Key]:
-    """The keys that every model has: RecBole's and ours."""
-    recbole = discovery.root() / "properties"
-    return {
-        **property_keys(recbole / "overall.yaml", strict=False),
-        **property_keys(recbole / "dataset" / "sample.yaml", strict=False),
-        **property_keys(properties_root() / "overall.yaml"),
-    }
-
-
-def _type_of(default: Any) -> tuple[tuple[str, ...], bool]:
-    """Accepted types of a key that is declared by its default value alone, and whether it may be empty."""
-    if default is None:
-        return (), True
-    kind = type(default).__name__
-    return (("int", "float") if kind == "int" else (kind,)), False
-
-
-def _read_but_undeclared(model_class: type) -> dict[str, Key]:
-    source = registry.source_file(model_class)
-    return {name: Key(name, None, (), True, None, (), "", source) for name in keys_in_source(model_class)}
 
 
 def _defaults(keys: Mapping[str, Key], dataset: str) -> dict[str, Any]:

@@ -138,6 +138,10 @@ def _negatives(settings: Mapping[str, Any], given: Mapping[str, Any], model_clas
     input_type = getattr(model_class, "input_type", None)
     if input_type is None and loss is None:
         raise UserError(f"model {name} has neither an input_type nor a loss_type; set input_type = InputType.POINTWISE")
+    if input_type is not None and not isinstance(input_type, InputType):
+        raise UserError(
+            f"model {name}: input_type must be an InputType, such as InputType.POINTWISE, not {input_type!r}"
+        )
     pairwise = input_type == InputType.PAIRWISE if input_type is not None else loss == "BPR"
     if "train_neg_sample_args" not in given:
         return dict(UNIFORM_NEGATIVES) if pairwise else None

@@ -15,7 +15,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, WrongResult
 from recbole_tme.nn import distributed
 from recbole_tme.utils.files import write_atomically
 
@@ -165,7 +165,7 @@ def rank_all(model, loader, device, progress: bool = False, observe: Callable | 
 
     Raises:
         NonFiniteScores: a score is NaN.
-        ValueError: the model scores another number of items than the data set has.
+        WrongResult: the model gives no score for each item of the data set.
     """
     score = scorer(model, loader.dataset, device)
     rows = max(1, SCORES_AT_ONCE // loader.dataset.item_num)
@@ -223,9 +223,11 @@ def scorer(model, dataset, device) -> Callable[[Interaction], Tensor]:
                 pairwise = True
         if pairwise:
             scores = _predict_pairs(model, interaction, dataset.get_item_feature().to(device))
-        if scores.numel() != len(interaction) * n_items:
-            raise ValueError(
-                f"{type(model).__name__} gave {tuple(scores.shape)} scores for {len(interaction)} instances and "
+        # RecBole's models give [B, n] or all in one row.
+        shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        if shape not in ((len(interaction), n_items), (len(interaction) * n_items,)):
+            raise WrongResult(
+                f"{type(model).__name__} gave {shape} scores for {len(interaction)} instances and "
                 f"{n_items} items (padding included)"
             )
         return scores.view(-1, n_items)

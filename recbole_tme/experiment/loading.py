@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from recbole.utils import init_seed
 from torch import nn
 
+from recbole_tme.config.construct import construct
 from recbole_tme.config.load import SessionConfig, load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, build_loaders
@@ -78,4 +79,4 @@ def build_model(config: SessionConfig, data: SessionData) -> tuple[nn.Module, Lo
     init_seed(config["seed"], config["reproducibility"])
     datasets = SessionDataset(config, data).build()
     loaders = build_loaders(config, datasets)
-    return accelerated(config.model_class(config, datasets[0])).to(config["device"]), loaders
+    return accelerated(construct(config, datasets[0])).to(config["device"]), loaders

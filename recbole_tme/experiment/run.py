@@ -6,6 +6,7 @@ import logging
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,20 +15,22 @@ import numpy as np
 import torch
 import torch.utils.deterministic
 from recbole.utils import init_seed
+from torch import nn
 
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.sessions import SessionData
-from recbole_tme.errors import UserError
+from recbole_tme.errors import PluginError, UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
 from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.evaluation.summary import protocol_differences, result_report
 from recbole_tme.experiment.blend import Trained, blend, with_members
 from recbole_tme.experiment.details import evaluate_test
-from recbole_tme.experiment.loading import build_model
+from recbole_tme.experiment.loading import Loaders, build_model
 from recbole_tme.experiment.parallel import in_processes
 from recbole_tme.experiment.trainer import SessionTrainer
 from recbole_tme.models.blend import Blend
+from recbole_tme.models.plugins import blaming
 from recbole_tme.nn import distributed
 from recbole_tme.runs.checkpoint import write_weights
 from recbole_tme.runs.directory import RunDirectory
@@ -63,19 +66,27 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     keep_freed_memory()
     check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
     protocol = describe_protocol(config, data)
+    if resume is not None:
+        check_same_data(resume, protocol)
+    started = time.perf_counter()
+    # Before there is a directory, so that a model that cannot be built leaves none.
+    built = None
     if issubclass(config.model_class, Blend):
-        # Before there is a directory.
         with_members(config, data, protocol)
+    else:
+        with deterministic(config["reproducibility"]):
+            built = build_model(config, selection_data(config, data))
     if resume is None:
         directory = distributed.from_main(start(config, data, protocol) if distributed.is_main() else None)
     else:
         directory = resume
-        check_same_data(directory, protocol)
     with working_in(directory), deterministic(config["reproducibility"]):
         if resume is not None and distributed.is_main():
             directory.write_config(config.plain())
         logger.info("run directory: %s", directory.path)
-        metrics = train_and_test(config, data, protocol, directory, resume is not None, on_epoch)
+        with blaming_plugin(directory, config, resume is not None):
+            metrics = train_and_test(config, data, built, protocol, directory, resume is not None, on_epoch)
+        metrics["seconds"] = round(time.perf_counter() - started, 1)
         logger.info(result_report(metrics))
         if distributed.is_main():
             directory.write_metrics(metrics)
@@ -92,6 +103,11 @@ def check_selection(config: SessionConfig) -> None:
         raise UserError(
             "retrain: True needs select_on: valid (with select_on: test the model already sees all of train)"
         )
+
+
+def selection_data(config: SessionConfig, data: SessionData) -> SessionData:
+    """The data that the epoch is selected with."""
+    return trained_on(config, data) if config["select_on"] == "test" else data
 
 
 def start(config: SessionConfig, data: SessionData, protocol: dict) -> RunDirectory:
@@ -131,18 +147,18 @@ def check_same_data(directory: RunDirectory, protocol: dict) -> None:
 def train_and_test(
     config: SessionConfig,
     data: SessionData,
+    built: tuple[nn.Module, Loaders] | None,
     protocol: dict,
     directory: RunDirectory,
     resuming: bool,
     on_epoch: Callable | None,
 ) -> dict:
-    """Every phase of one run; returns the content of ``metrics.json``."""
-    started = time.perf_counter()
+    """Every phase of one run; returns the content of ``metrics.json`` but for the seconds that it all took."""
     final_data = trained_on(config, data)
     if issubclass(config.model_class, Blend):
         trained = blend(config, data, protocol, directory)
     else:
-        trained = train(config, data, directory, resuming, on_epoch)
+        trained = train(config, data, built, directory, resuming, on_epoch)
     with refusing_nan():
         ranks, details = evaluate_test(config, final_data, trained.model, trained.loaders[2], protocol)
     if distributed.is_main():
@@ -159,26 +175,21 @@ def train_and_test(
         "tie_share": ranks.tie_share,
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "epoch_seconds": trained.epoch_seconds,
-        "seconds": round(time.perf_counter() - started, 1),
         "protocol": protocol,
     }
 
 
 def train(
-    config: SessionConfig, data: SessionData, directory: RunDirectory, resuming: bool, on_epoch: Callable | None
+    config: SessionConfig,
+    data: SessionData,
+    built: tuple[nn.Module, Loaders],
+    directory: RunDirectory,
+    resuming: bool,
+    on_epoch: Callable | None,
 ) -> Trained:
     """Train and select on validation and, where that is asked for, train anew on train + validation."""
     on_test = config["select_on"] == "test"
-    final_data = trained_on(config, data)
-    if on_test:
-        data = final_data
-    try:
-        selected, loaders = prepare_phase(config, data, directory, "select")
-    except UserError:
-        # A model that cannot be built leaves no directory that looks like a run.
-        if distributed.is_main() and not resuming:
-            directory.remove()
-        raise
+    selected, loaders = prepare_trainer(config, built, data.tokens, directory, "select")
     train_loader, valid_loader, test_loader = loaders
     if resuming and directory.checkpoint_file("select").exists():
         selected.resume(train_loader)
@@ -190,7 +201,7 @@ def train(
     )
     trained = selected
     if config["retrain"]:
-        trained, loaders = prepare_phase(config, final_data, directory, "retrain")
+        trained, loaders = prepare_phase(config, trained_on(config, data), directory, "retrain")
         trained.epochs, trained.history = selected.best_epoch + 1, list(selected.history)
         if resuming and directory.checkpoint_file("retrain").exists():
             trained.resume(loaders[0])
@@ -200,16 +211,25 @@ def train(
     return Trained(trained.model, loaders, selected.best_epoch, valid, epoch_seconds)
 
 
-def write_outcome(directory: RunDirectory, ranks: Ranks, model: torch.nn.Module) -> None:
+def write_outcome(directory: RunDirectory, ranks: Ranks, model: nn.Module) -> None:
     """Write the test ranks and the weights they come from."""
     with writing(directory.ranks_file):
         ranks.save(directory.ranks_file)
     write_weights(directory.model_file, model)
 
 
-def prepare_phase(config: SessionConfig, data: SessionData, directory: RunDirectory, phase: str):
+def prepare_phase(
+    config: SessionConfig, data: SessionData, directory: RunDirectory, phase: str
+) -> tuple[SessionTrainer, Loaders]:
     """A freshly seeded model and its trainer and loaders; the same seed makes the same model."""
-    model, loaders = build_model(config, data)
+    return prepare_trainer(config, build_model(config, data), data.tokens, directory, phase)
+
+
+def prepare_trainer(
+    config: SessionConfig, built: tuple[nn.Module, Loaders], tokens: np.ndarray, directory: RunDirectory, phase: str
+) -> tuple[SessionTrainer, Loaders]:
+    """The trainer of a model that was built for a phase, and its loaders."""
+    model, loaders = built
     if not distributed.is_main():
         # The same model everywhere, but noise of each process's own.
         init_seed((config["seed"] + distributed.rank()) % 2**32, config["reproducibility"])
@@ -218,7 +238,7 @@ def prepare_phase(config: SessionConfig, data: SessionData, directory: RunDirect
         return evaluate(rank_targets(model, loader, config), config["topk"], config["metrics"])
 
     config["checkpoint_dir"] = str(directory.path)
-    items = [str(token) for token in data.tokens]
+    items = [str(token) for token in tokens]
     trainer = SessionTrainer(config, model, directory, items, evaluate_model, phase)
     trainer.valid_metric = metric_key(config["valid_metric"])
     return trainer, loaders
@@ -232,6 +252,28 @@ def rank_targets(model, loader, config: SessionConfig) -> Ranks:
     """
     with refusing_nan():
         return rank_all(model, loader, config["device"], config["show_progress"])
+
+
+@contextmanager
+def blaming_plugin(directory: RunDirectory, config: SessionConfig, resuming: bool):
+    """Turn what a third party's model raises into one line. Where there are epochs to resume from, the log gets the
+    traceback; else there is nothing to keep, and the directory is removed.
+
+    Raises:
+        PluginError: in the place of what the model raised; names its file, line and class.
+    """
+    try:
+        with blaming(config.model_class):
+            yield
+    except PluginError as error:
+        if not distributed.is_main():
+            raise
+        if not resuming and not directory.history_file.exists():
+            directory.remove()
+            raise
+        with writing(directory.log_file), directory.log_file.open("a", encoding="utf-8") as log:
+            log.writelines(traceback.format_exception(error.__cause__ or error))
+        raise PluginError(f"{error}; the traceback is in {directory.log_file}") from error.__cause__
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, WrongResult
 from recbole_tme.models.base import named
 from recbole_tme.models.plain_softmax import fused_loss
+from recbole_tme.models.plugins import is_foreign
 from recbole_tme.nn import distributed
 from recbole_tme.nn.row_optim import clippable
 from recbole_tme.recbole_patches.patches import tensorboard_in
@@ -119,7 +120,7 @@ class SessionTrainer(Trainer):
         self.model.train()
         if hasattr(self.model, "begin_epoch"):
             self.model.begin_epoch(epoch_idx)
-        loss_func = loss_func or named_losses(self.model, self.config)
+        loss_func = checked(self.model, loss_func or named_losses(self.model, self.config))
         parameters = list(self.model.parameters())
         totals: dict[str, Tensor] = {}
         batches = tqdm(
@@ -239,6 +240,28 @@ def named_losses(model, settings) -> Callable:
     if fused is not None:
         return lambda interaction: named(fused(model, interaction))
     return lambda interaction: named(model.calculate_loss(interaction))
+
+
+def checked(model, loss_func: Callable) -> Callable:
+    """A third party's losses, each checked to be one number, and their sum to depend on the weights.
+
+    Raises:
+        WrongResult: by the function that is returned, where they are not.
+    """
+
+    def losses(interaction) -> dict[str, Tensor]:
+        found = loss_func(interaction)
+        if not isinstance(found, dict) or not found:
+            raise WrongResult(f"losses returned {type(found).__name__}, expected a dict of losses by name")
+        for name, loss in found.items():
+            shape = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            if not isinstance(loss, Tensor) or loss.numel() != 1:
+                raise WrongResult(f"the {name} loss is of {shape}, expected a tensor of one number")
+        if not any(loss.requires_grad for loss in found.values()):
+            raise WrongResult("the loss depends on no parameter of the model")
+        return found
+
+    return losses if is_foreign(type(model)) else loss_func
 
 
 def check_finite(totals: dict[str, Tensor], epoch: int, step: int) -> None:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, WrongResult
 from recbole_tme.models.foundation import InputType, SequentialRecommender
 from recbole_tme.nn.losses import catalogue_cross_entropy
+from recbole_tme.nn.readout import shares
 from recbole_tme.nn.row_optim import RowEmbedding
 from recbole_tme.nn.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
 from recbole_tme.nn.scoring import inner_products
@@ -20,19 +21,22 @@ LOSS_TYPES = ("full", "sampled", "scalable")
 
 
 class Encoded(NamedTuple):
-    """What an encoder hands to the scoring head and the auxiliary losses.
+    """What the scoring head and the auxiliary losses are given. The base class fills in what an encoder leaves out.
 
     Attributes:
         session: session vectors, ``[B, d]``.
         item_seq: the clicks they were made from, ``[B, L]`` long, 0 is padding.
         item_seq_len: clicks per session, ``[B]`` long.
-        session_id: number of the session an instance is a prefix of, ``[B]`` long; filled in by the base class.
+        session_id: number of the session an instance is a prefix of, ``[B]`` long.
+        weights: weight of each click in the readout's sum, ``[B, L]``, 0 at padding, for :meth:`explain`; None where
+            the model has no such weights.
     """
 
     session: Tensor
-    item_seq: Tensor
-    item_seq_len: Tensor
+    item_seq: Tensor | None = None
+    item_seq_len: Tensor | None = None
     session_id: Tensor | None = None
+    weights: Tensor | None = None
 
 
 class Explanation(NamedTuple):
@@ -131,14 +135,41 @@ class SessionRecommender(SequentialRecommender):
                 parameter.uniform_(-bound, bound)
             self.item_embedding.weight[0] = 0
 
-    def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
-        """Encode right-padded sessions, ``[B, L]`` long and ``[B]`` long."""
+    def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor | Encoded:
+        """Encode right-padded sessions, ``[B, L]`` long and ``[B]`` long.
+
+        Returns:
+            Session vectors, ``[B, d]``; or an :class:`Encoded` with them, for a model that has more to hand on.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement encode")
+
+    def encoded(self, item_seq: Tensor, item_seq_len: Tensor, session_id: Tensor | None = None) -> Encoded:
+        """What :meth:`encode` gives, with what it leaves out.
+
+        Raises:
+            WrongResult: it gives something else than session vectors.
+        """
+        found = self.encode(item_seq, item_seq_len)
+        if not isinstance(found, Encoded):
+            found = Encoded(found)
+        if not torch.compiler.is_compiling():
+            self._check_vectors(found.session, len(item_seq))
+        return found._replace(item_seq=item_seq, item_seq_len=item_seq_len, session_id=session_id)
+
+    def _check_vectors(self, session: Tensor, n_sessions: int) -> None:
+        expected = (n_sessions, self.embedding_size)
+        shape = tuple(session.shape) if isinstance(session, Tensor) else (type(session).__name__,)
+        if type(self).query_vectors is not SessionRecommender.query_vectors:
+            # What multiplies the items is made from these, whatever size they have.
+            expected = (n_sessions, shape[1] if len(shape) == 2 else "d")
+        if shape != expected:
+            raise WrongResult(f"encode returned {shape}, expected session vectors [B, d] = {expected}")
 
     def explain(self, item_seq: Tensor, item_seq_len: Tensor) -> Explanation | None:
         """What the scores of right-padded sessions rest on, ``[B, L]`` long and ``[B]`` long; None where the model has
         no weights to show."""
-        return None
+        weights = self.encoded(item_seq, item_seq_len).weights
+        return None if weights is None else Explanation(shares(weights))
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before each training epoch, counted from 0, for models whose training changes with time."""
@@ -222,11 +253,16 @@ class SessionRecommender(SequentialRecommender):
         """Every training loss of a batch by name, scalars; their sum is minimised."""
         encoded = self._encode(interaction)
         recommendation, ranked = self.recommendation_loss(encoded, interaction[self.POS_ITEM_ID])
-        return {"recommendation": recommendation, **self.auxiliary_losses(encoded, ranked)}
+        auxiliary = self.auxiliary_losses(encoded, ranked)
+        if not isinstance(auxiliary, dict):
+            raise WrongResult(
+                f"auxiliary_losses returned {type(auxiliary).__name__}, expected a dict of losses by name"
+            )
+        return {"recommendation": recommendation, **auxiliary}
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Session vectors, ``[B, d]``, as RecBole's sequential models return them."""
-        return self.encode(item_seq, item_seq_len).session
+        return self.encoded(item_seq, item_seq_len).session
 
     def calculate_loss(self, interaction) -> Tensor:
         return sum(self.losses(interaction).values())
@@ -240,8 +276,7 @@ class SessionRecommender(SequentialRecommender):
         return self.score_catalogue(self._encode(interaction))
 
     def _encode(self, interaction) -> Encoded:
-        encoded = self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return encoded._replace(session_id=interaction[self.USER_ID])
+        return self.encoded(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID])
 
 
 def target_share(dataset, item_field: str, n_items: int) -> Tensor:

@@ -1,14 +1,23 @@
-"""Running a user's Python file, and saying which of its lines is to blame."""
+"""Running other people's code, a plug-in file or its classes, and saying which of its lines is to blame."""
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 import traceback
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from recbole_tme.errors import UserError
+import torch
+
+from recbole_tme.errors import PluginError, UserError, WrongResult
+
+# Packages whose code is not a plug-in's.
+_NOT_FOREIGN = ("recbole_tme", "recbole", "torch", "builtins", "abc", "typing")
+_LONGEST = 300
 
 
 def execute(path: Path) -> ModuleType:
@@ -28,15 +37,90 @@ def execute(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
         del sys.modules[name]
-        raise UserError(f"plugin {_blamed_line(path, error)}: {type(error).__name__}: {error}") from error
+        raise
+    except BaseException as error:
+        del sys.modules[name]
+        place = _line_of_syntax_error(path, error) or _last_line(error, [path]) or str(path)
+        raise PluginError(f"plugin {place}: {one_line(error)}") from error
     return module
 
 
-def _blamed_line(path: Path, error: BaseException) -> str:
-    """``file:line`` of the plugin's last line that took part in an exception."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f"{path}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"{path}:{lines[-1]}" if lines else str(path)
+def is_foreign(model_class: type) -> bool:
+    """Whether a model, or its backbone, is neither this package's nor RecBole's."""
+    return bool(foreign_files(model_class))
+
+
+def foreign_files(model_class: type) -> list[Path]:
+    """The files that define a model's classes, those of this package and of RecBole left out; the model's own first."""
+    files = []
+    for cls in model_class.__mro__:
+        if cls.__module__.partition(".")[0] not in _NOT_FOREIGN:
+            try:
+                files.append(Path(inspect.getfile(cls)))
+            except (TypeError, OSError):
+                continue
+    return list(dict.fromkeys(files))
+
+
+@contextmanager
+def blaming(model_class: type) -> Iterator[None]:
+    """Turn what a foreign model raises into one line that names its file, line and class.
+
+    The exceptions of this package's and RecBole's own models pass, as do a ``UserError``, which is one line already,
+    an interrupt, and errors of the file system where no line of the model took part.
+
+    Raises:
+        PluginError: the model's code raised, or made other code raise that was given its results.
+    """
+    files = foreign_files(model_class)
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        place = _last_line(error, files)
+        if not files or (place is None and not _may_be_the_models(error)):
+            raise
+        said = f"plugin {place or files[0]}: class {model_class.__name__}: {one_line(error)}"
+        if place is None and not isinstance(error, WrongResult):
+            # What it returned did not suit the code that it was returned to.
+            said += f" (raised in {_innermost_line(error)})"
+        raise PluginError(said) from error
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and text, in one line of bounded length."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in text:
+        return "out of memory; lower train_batch_size or eval_batch_size, or the model's sizes"
+    if isinstance(error, WrongResult):
+        return text
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]} ..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _may_be_the_models(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, OSError | MemoryError | torch.cuda.OutOfMemoryError)
+
+
+def _line_of_syntax_error(path: Path, error: BaseException) -> str | None:
+    is_here = isinstance(error, SyntaxError) and error.filename == str(path) and error.lineno
+    return f"{path}:{error.lineno}" if is_here else None
+
+
+def _last_line(error: BaseException, files: Collection[Path]) -> str | None:
+    """``file:line`` of the last line of some files that took part in an exception."""
+    names = {str(path) for path in files}
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in names]
+    return f"{lines[-1].filename}:{lines[-1].lineno}" if lines else None
+
+
+def _innermost_line(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"

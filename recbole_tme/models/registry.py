@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import PluginError, UserError
 from recbole_tme.models.builtin import discovery
 from recbole_tme.models.builtin.discovery import first_line
-from recbole_tme.models.plugins import execute
+from recbole_tme.models.plugins import execute, one_line
 from recbole_tme.schema.keys import property_keys
 from recbole_tme.schema.property_files import properties_root
 from recbole_tme.utils.spelling import did_you_mean
@@ -164,7 +164,7 @@ def load_plugin(path: Path | str) -> list[str]:
     if path in _plugin_files:
         return list(_plugin_files[path])
     if not path.is_file():
-        raise UserError(f"plugin {path} does not exist")
+        raise UserError(f"plugin {path} {'is no file' if path.exists() else 'does not exist'}; name a Python file")
     module = execute(path)
     try:
         models = _models_of(module, path)
@@ -206,28 +206,36 @@ def naming_settings(model_class: type) -> dict[str, str]:
 
 
 def source_file(model_class: type) -> Path:
-    """The Python file that defines a model class."""
-    return Path(inspect.getfile(model_class))
+    """The Python file that defines a model class; for one that is defined in a notebook, a name that is no file."""
+    try:
+        return Path(inspect.getfile(model_class))
+    except (OSError, TypeError):
+        return Path(f"<{model_class.__module__}>")
+
+
+def is_third_party(model_class: type) -> bool:
+    """Whether a class is neither ours nor RecBole's; one of ours around a third party's backbone is ours."""
+    return not discovery.is_builtin(model_class) and not model_class.__module__.startswith("recbole_tme.")
 
 
 def property_file(model_class: type) -> Path | None:
     """The YAML file with a model's defaults, or None where it has none."""
     name = f"{model_class.__name__}.yaml"
-    if discovery.is_builtin(model_class):
-        path = discovery.root() / "properties" / "model" / name
-    elif model_class.__module__.startswith("recbole_tme."):
-        path = properties_root() / "model" / name
-    else:
+    if is_third_party(model_class):
         path = source_file(model_class).with_name(name)
+    else:
+        root = discovery.root() / "properties" if discovery.is_builtin(model_class) else properties_root()
+        path = root / "model" / name
     return path if path.is_file() else None
 
 
 def lineage(model_class: type) -> list[type]:
     """The class and the models it is derived from, the most basic first; a model inherits its ancestors' settings."""
-    return [cls for cls in reversed(model_class.__mro__) if hasattr(cls, "calculate_loss") and not _is_base(cls)]
+    return [cls for cls in reversed(model_class.__mro__) if hasattr(cls, "calculate_loss") and not is_base(cls)]
 
 
-def _is_base(cls: type) -> bool:
+def is_base(cls: type) -> bool:
+    """Whether a class is one of RecBole's abstract models."""
     return cls.__module__ == "recbole.model.abstract_recommender"
 
 
@@ -288,8 +296,10 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> type:
         raise UserError(f"{where} has the name of one of our models; uninstall that package or have it renamed")
     try:
         model_class = entry.load()
-    except Exception as error:
-        raise UserError(f"{where} ({entry.value}) cannot be imported: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(f"{where} ({entry.value}) cannot be imported: {one_line(error)}") from error
     if not _is_model(model_class):
         raise UserError(f"{where} ({entry.value}) is not a subclass of RecBole's SequentialRecommender")
     if model_class.__name__ != entry.name:
@@ -308,7 +318,9 @@ def _models_of(module: ModuleType, path: Path) -> dict[str, type]:
     defined = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     models = {value.__name__: value for value in defined if _is_model(value) and not value.__name__.startswith("_")}
     if not models:
-        raise UserError(f"plugin {path} defines no model: no class derived from RecBole's SequentialRecommender")
+        classes = [cls for cls in defined if inspect.isclass(cls)]
+        found = f" ({classes[0].__name__} is derived from {classes[0].__base__.__name__})" if classes else ""
+        raise UserError(f"plugin {path} defines no model: no class derived from RecBole's SequentialRecommender{found}")
     for name in models:
         owner = "this package" if name in OUR_MODELS else _plugin_owner(name)
         if owner or any(entry.name == name for entry in _entry_points()):

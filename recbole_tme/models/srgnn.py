@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
+from recbole_tme.models.base import Encoded, SessionRecommender
 from recbole_tme.nn.gated_graph import GatedGraphLayer
 from recbole_tme.nn.graphs import Cells, session_nodes, transition_matrix
-from recbole_tme.nn.readout import LastClickReadout, shares
+from recbole_tme.nn.readout import LastClickReadout
 
 
 class SRGNN(SessionRecommender):
@@ -26,17 +26,9 @@ class SRGNN(SessionRecommender):
         self.reset_parameters()
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
-        session, _ = self._read(item_seq, item_seq_len)
-        return Encoded(session, item_seq, item_seq_len)
-
-    def explain(self, item_seq: Tensor, item_seq_len: Tensor) -> Explanation:
-        _, weights = self._read(item_seq, item_seq_len)
-        return Explanation(shares(weights))
-
-    def _read(self, item_seq: Tensor, item_seq_len: Tensor) -> tuple[Tensor, Tensor]:
-        """Session vectors, ``[B, d]``, and the weights of their clicks, ``[B, L]``."""
         nodes, alias = session_nodes(item_seq)
         clicked, cells = item_seq > 0, Cells(nodes > 0)
         rows = self.item_embedding(cells.pack(nodes))
         rows = self.propagation(rows, transition_matrix(alias, clicked), cells)
-        return self.readout(rows, cells, alias, item_seq_len, clicked)
+        session, weights = self.readout(rows, cells, alias, item_seq_len, clicked)
+        return Encoded(session, weights=weights)

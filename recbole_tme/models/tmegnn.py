@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recbole_tme.models.base import Encoded, Explanation, SessionRecommender
+from recbole_tme.models.base import Encoded, SessionRecommender
 from recbole_tme.nn.edge_attention import EdgeTypedAttention
 from recbole_tme.nn.graphs import nodes_to_clicks, session_graph
 from recbole_tme.nn.losses import triplet_margin
 from recbole_tme.nn.miners import clamp_window, draw_from_window, scale_window
-from recbole_tme.nn.readout import ReversedPositionReadout, masked_mean, shares
+from recbole_tme.nn.readout import ReversedPositionReadout, masked_mean
 
 ANCHOR_HIDDEN_SIZE = 512
 # Where the loss does not score the catalogue, it is not scored for mining either.
@@ -70,21 +70,13 @@ class TMEGNN(SessionRecommender):
         self.rank_low, self.n_ranked = clamp_window(low, high, self.n_negatives, n_scored - 1)
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
-        session, _ = self._read(item_seq, item_seq_len)
-        return Encoded(session, item_seq, item_seq_len)
-
-    def explain(self, item_seq: Tensor, item_seq_len: Tensor) -> Explanation:
-        _, weights = self._read(item_seq, item_seq_len)
-        return Explanation(shares(weights))
-
-    def _read(self, item_seq: Tensor, item_seq_len: Tensor) -> tuple[Tensor, Tensor]:
-        """Session vectors, ``[B, d]``, and the weights of their clicks, ``[B, L]``."""
         graph = session_graph(item_seq)
         states = self.item_embedding(graph.nodes)
         for layer in self.layers:
             states = layer(states, graph.relation)
         clicks = nodes_to_clicks(self.dropout(states), graph.alias)
-        return self.readout.read(clicks, item_seq_len, item_seq > 0)
+        session, weights = self.readout(clicks, item_seq_len, item_seq > 0)
+        return Encoded(session, weights=weights)
 
     def auxiliary_losses(self, encoded: Encoded, ranked: Tensor) -> dict[str, Tensor]:
         if self.triplet_weight == 0:

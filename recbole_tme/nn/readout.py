@@ -103,7 +103,8 @@ class ReversedPositionReadout(nn.Module):
         max_length: longest session the position table covers.
 
     Shapes:
-        clicks ``[B, L, d]``, lengths ``[B]``, mask ``[B, L]`` -> session vector ``[B, d]``.
+        clicks ``[B, L, d]``, lengths ``[B]``, mask ``[B, L]`` -> session vectors ``[B, d]`` and the weights
+        :math:`w^\top g` ``[B, L]``, 0 at padding.
     """
 
     def __init__(self, size: int, max_length: int):
@@ -115,11 +116,7 @@ class ReversedPositionReadout(nn.Module):
         self.gate_mean = nn.Linear(size, size, bias=False)
         self.weight = nn.Linear(size, 1, bias=False)
 
-    def forward(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
-        return self.read(clicks, lengths, mask)[0]
-
-    def read(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        r"""The session vectors and the weights :math:`w^\top g` they were made with, ``[B, L]``, 0 at padding."""
+    def forward(self, clicks: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         # W1 [p ; x] = W1p p + W1x x: the position half is computed once per position, not once per click.
         positions = self.from_position(self.position_embedding.weight)
         # A session longer than the table shares the oldest position instead of failing.

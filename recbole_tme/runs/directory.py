@@ -109,10 +109,10 @@ class RunDirectory:
         return self.path / f"checkpoint-{phase}.pt"
 
     def remove(self) -> None:
-        """Delete the directory and all in it, and the folders of its model and data set where nothing else is left."""
+        """Delete the directory and all in it, and the folders it lies in where nothing else is left in them."""
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            for folder in (self.path.parent, self.path.parent.parent):
+            for folder in list(self.path.parents)[:3]:
                 folder.rmdir()
 
     @property

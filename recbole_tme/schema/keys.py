@@ -13,7 +13,8 @@ import inspect
 import math
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,10 @@ class Key:
             if str(value).lower() not in words:
                 hint = did_you_mean(str(value), self.choices)
                 raise UserError(f"{where}: {self.name} must be one of {', '.join(self.choices)}, not {value!r}{hint}")
-            return words[str(value).lower()]
+            return words[value.lower()] if isinstance(value, str) else value
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{where}: {self.name} must be a finite number, not {value}")
-        if self.interval and isinstance(value, (int, float)):
+        if self.interval and isinstance(value, (int, float)) and not isinstance(value, bool):
             left, low, high, right = self.interval
             above = value >= low if left == "[" else value > low
             below = value <= high if right == "]" else value < high
@@ -157,30 +158,74 @@ def property_keys(path: Path, strict: bool = True) -> dict[str, Key]:
             ``# (type)``.
     """
     path = Path(path)
-    values, nodes = read_nodes(path)
-    text = path.read_text(encoding="utf-8-sig").splitlines()
     keys = {}
+    for name, default, where, comment in _declarations(path):
+        if strict and comment is None:
+            raise UserError(f"{where}: {name} needs a comment # (type) ...")
+        types, rest = comment or ("", "")
+        keys[name] = _key(name, default, types, rest, path, strict, where)
+    return keys
+
+
+def plugin_keys(path: Path, inherited: Mapping[str, Key]) -> dict[str, Key]:
+    """The keys that a third party's property file declares.
+
+    A key with a comment in our style is what the comment says; one without has the type and range of the key that it
+    replaces, else those that its default and its name let expect.
+
+    Args:
+        path: the property file.
+        inherited: the keys that the model has without this file, by name.
+
+    Raises:
+        UserError: as :func:`property_keys`; or a default is not of its type or out of its range.
+    """
+    path = Path(path)
+    keys = {}
+    for name, default, where, comment in _declarations(path):
+        if comment is not None:
+            key = _key(name, default, *comment, path, True, where)
+        elif name in inherited:
+            key = replace(inherited[name], source=path)
+        else:
+            key = undescribed_key(name, default, path)
+        keys[name] = replace(key, default=key.check(default, where))
+    return keys
+
+
+def undescribed_key(name: str, default: Any, source: Path) -> Key:
+    """A key that is declared by its default alone: of its type, any number for a whole one; None takes anything."""
+    kind = type(default).__name__
+    types = () if default is None else ("int", "float") if kind == "int" else (kind,)
+    return Key(name, default, types, default is None, _usual_interval(name), (), "", source)
+
+
+def _declarations(path: Path) -> Iterator[tuple[str, Any, str, tuple[str, str] | None]]:
+    """Name, default, place and comment (its types and the rest) of each key of a property file."""
+    values, nodes = read_nodes(path)
+    if values is not None and not isinstance(values, dict):
+        raise UserError(f"{path} must hold key: value lines, not a {type(values).__name__}")
+    text = path.read_text(encoding="utf-8-sig").splitlines()
     for key_node, value_node in nodes:
         name = key_node.value
         line = text[key_node.start_mark.line]
         on_this_line = value_node.end_mark.line == key_node.start_mark.line
-        tail = line[(value_node if on_this_line else key_node).end_mark.column :]
-        match = _COMMENT.search(tail)
-        if strict and not match:
-            raise UserError(f"{path}:{key_node.start_mark.line + 1}: {name} needs a comment # (type) ...")
-        comment = match.groupdict() if match else {"types": "", "rest": ""}
-        keys[name] = _key(name, values[name], comment["types"], comment["rest"].strip(), path, strict)
-    return keys
+        match = _COMMENT.search(line[(value_node if on_this_line else key_node).end_mark.column :])
+        comment = (match["types"], match["rest"].strip()) if match else None
+        yield name, values[name], f"{path}:{key_node.start_mark.line + 1}", comment
 
 
-def _key(name: str, default: Any, types: str, rest: str, path: Path, strict: bool) -> Key:
+def _key(name: str, default: Any, types: str, rest: str, path: Path, strict: bool, where: str) -> Key:
     kinds = [kind.strip() for kind in types.split(" or ") if kind.strip()]
     nullable = "None" in kinds
     kinds = [kind for kind in kinds if kind != "None"]
     interval, choices = None, ()
     if strict:
+        unknown = [kind for kind in kinds if not _is_type(kind)]
+        if unknown or not (kinds or nullable):
+            raise UserError(f"{where}: {name}: ({types}) is no type; write str, int, float, bool, dict or list")
         if found := _INTERVAL.match(rest):
-            interval = (found["left"], float(found["low"]), float(found["high"]), found["right"])
+            interval = _interval(found, f"{where}: {name}")
         elif found := _CHOICES.match(rest):
             choices = tuple(word.strip() for word in found["choices"].split(","))
         rest = rest[found.end() :] if found else rest
@@ -191,9 +236,25 @@ def _key(name: str, default: Any, types: str, rest: str, path: Path, strict: boo
     return Key(name, default, tuple(kinds), nullable, interval, choices, rest, path)
 
 
+def _is_type(kind: str) -> bool:
+    return kind.removeprefix("list of ") in ("str", "int", "float", "bool", "dict", "list")
+
+
+def _interval(found: re.Match, where: str) -> tuple[str, float, float, str]:
+    """The interval that a comment gives.
+
+    Raises:
+        UserError: one of its ends is no number.
+    """
+    try:
+        return found["left"], float(found["low"]), float(found["high"]), found["right"]
+    except ValueError:
+        raise UserError(f"{where}: {found[0].strip()} is no range of numbers; write one such as [0, 1)") from None
+
+
 def _kinds_of_recbole(kinds: list[str], default: Any) -> list[str]:
     """The declared types that are types, preceded by the default's own where they would change the default."""
-    kinds = [kind for kind in kinds if kind.removeprefix("list of ") in ("str", "int", "float", "bool", "dict", "list")]
+    kinds = [kind for kind in kinds if _is_type(kind)]
     kept = [_convert(kind, default) for kind in kinds]
     if default is None or any(type(value) is type(default) and value == default for value in kept[:1]):
         return kinds
@@ -208,9 +269,11 @@ def _usual_interval(name: str) -> tuple[str, float, float, str] | None:
 
 
 def keys_in_source(model_class: type) -> set[str]:
-    """Names that a model's source files read as ``config["name"]``: some of RecBole's models read keys that their
-    property file does not list. RecBole's base classes, which serve other kinds of models too, are left out."""
+    """Names that the source files of RecBole's models among a class's ancestors read as ``config["name"]``: some read
+    keys that their property file does not list. RecBole's base classes, which serve other kinds of models too, are left
+    out."""
     modules = {cls.__module__ for cls in model_class.__mro__ if hasattr(cls, "calculate_loss")}
+    modules = {module for module in modules if module.startswith("recbole.")}
     modules.discard("recbole.model.abstract_recommender")
     return {name for module in modules for name in _READ_KEY.findall(_source(module))}
 
@@ -220,39 +283,3 @@ def _source(module: str) -> str:
         return inspect.getsource(sys.modules[module])
     except (OSError, TypeError):
         return ""
-
-
-class RecordingConfig:
-    """A configuration that remembers which keys were read from it.
-
-    Args:
-        config: the configuration to read from.
-    """
-
-    def __init__(self, config):
-        self.config = config
-        self.read: set[str] = set()
-
-    def __getitem__(self, key: str) -> Any:
-        self.read.add(key)
-        return self.config[key]
-
-    def __contains__(self, key: str) -> bool:
-        self.read.add(key)
-        return key in self.config
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.config[key] = value
-
-
-def keys_read_by(model_class: type, config, dataset) -> set[str]:
-    """Every configuration key that constructing a model reads.
-
-    Args:
-        model_class: a RecBole model.
-        config: a configuration that is complete for it.
-        dataset: what the model's constructor takes as its data set.
-    """
-    recording = RecordingConfig(config)
-    model_class(recording, dataset)
-    return recording.read

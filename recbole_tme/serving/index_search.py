@@ -115,7 +115,7 @@ class IndexedScores:
             is no item.
         """
         model, (items, lengths) = self._model, (fields[name] for name in self._names)
-        encoded = model.encode(items, lengths)
+        encoded = model.encoded(items, lengths)
         queries = model.query_vectors(encoded).cpu().float()
         n = k + items.shape[1]
         if model.normalised:
@@ -197,7 +197,7 @@ class _Stock:
     def __init__(self, model: nn.Module):
         self._model = model
 
-    def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
+    def encoded(self, item_seq: Tensor, item_seq_len: Tensor) -> Encoded:
         return Encoded(self._model.forward(item_seq, item_seq_len), item_seq, item_seq_len)
 
     def query_vectors(self, encoded: Encoded) -> Tensor:
@@ -240,7 +240,7 @@ def _multiplies(model: nn.Module, parts, saved: SavedModel) -> bool:
     fields = {name: value.to(device) for name, value in fields.items()}
     wanted = model.full_sort_predict(fields).view(3, -1)
     try:
-        encoded = parts.encode(fields[model.ITEM_SEQ], fields[model.ITEM_SEQ_LEN])
+        encoded = parts.encoded(fields[model.ITEM_SEQ], fields[model.ITEM_SEQ_LEN])
         products = parts.query_vectors(encoded) @ parts.item_vectors().T
     except (AttributeError, TypeError, RuntimeError):
         # No item_embedding, another forward, other shapes.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.models.builtin.accelerated import accelerated
+from recbole_tme.models.plugins import blaming
 from recbole_tme.models.settings import Settings
 from recbole_tme.runs.checkpoint import restore_model
 from recbole_tme.runs.itemlist import ItemList
@@ -73,15 +74,16 @@ def build_model(saved: SavedModel, device: torch.device) -> nn.Module:
     catalogue = Catalogue(len(saved.items.ids) + 1, settings)
     with replaying(rng_state()):
         _seed(settings["seed"])
-        try:
-            model = model_class(settings, catalogue)
-        except AttributeError as error:
-            if error.obj is not catalogue:
-                raise
-            raise UserError(
-                f"model {saved.name} cannot recommend without the data set it was trained on: it reads the data set's "
-                f"{error.name}; choose another model"
-            ) from error
+        with blaming(model_class):
+            try:
+                model = model_class(settings, catalogue)
+            except AttributeError as error:
+                if error.obj is not catalogue:
+                    raise
+                raise UserError(
+                    f"model {saved.name} cannot recommend without the data set it was trained on: it reads the data "
+                    f"set's {error.name}; choose another model"
+                ) from error
     restore_model(model, {"state_dict": saved.weights}, saved.weights_file)
     return accelerated(model).to(device).eval()
 

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recbole_tme.config.declared import declared_keys
 from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
-from recbole_tme.config.load import NOT_IN_HASH, SessionConfig, declared_keys
+from recbole_tme.config.load import NOT_IN_HASH, SessionConfig
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.schema.keys import Key
@@ -214,7 +215,9 @@ class Space:
 
 
 def space_file(model_class: type) -> Path:
-    """The file of the space that comes with this package for a model; it need not exist."""
+    """The file of a model's own space; it need not exist. A third party's model has it beside its Python file."""
+    if registry.is_third_party(model_class):
+        return registry.source_file(model_class).with_name(f"{model_class.__name__}.space.yaml")
     name = registry.naming_settings(model_class)["model"].replace(":", "-")
     return properties_root() / "space" / f"{name}.yaml"
 

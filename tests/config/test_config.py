@@ -11,14 +11,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_tme.config.construct import ModelSettings
+from recbole_tme.config.declared import base_keys, model_keys
 from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
-from recbole_tme.config.load import SessionConfig, base_keys, load_config, model_keys, parse_overrides
+from recbole_tme.config.load import SessionConfig, load_config, parse_overrides
 from recbole_tme.config.resolution import METRIC_SYNONYMS, choose_device
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import SYNONYMS
 from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
-from recbole_tme.schema.keys import keys_read_by, property_keys
+from recbole_tme.schema.keys import property_keys
 from recbole_tme.schema.property_files import properties_root
 from recbole_tme.schema.yamlfile import parse_value, read_settings
 
@@ -330,7 +332,9 @@ class TinyDataset:
 @pytest.mark.parametrize("model", sorted(registry.OUR_MODELS))
 def test_a_model_reads_the_keys_of_its_file_and_no_others(model):
     config = load_config(model, "toy")
-    read = keys_read_by(registry.resolve(model), config, TinyDataset())
+    settings = ModelSettings(config)
+    registry.resolve(model)(settings, TinyDataset())
+    read = settings.read
     own = set(model_keys(config.model_class))
     # A model's file may also give its own default to a key that every model has.
     shared = set(base_keys()) | {"device"}

@@ -199,7 +199,7 @@ def test_scores_of_all_items_found_are_those_of_the_catalogue(part_off):
     bench = Workbench("DANSeR", SMALL | part_off)
     model, batch = bench.build().eval(), bench.batch()
     with torch.no_grad():
-        encoded = model.encode(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
+        encoded = model.encoded(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
         products = (model.query_vectors(encoded) @ model.item_vectors().T)[:, 1:]
         items = torch.arange(1, model.n_items).expand(len(products), -1)
         own = (items.unsqueeze(2) == encoded.item_seq.unsqueeze(1)).any(2)

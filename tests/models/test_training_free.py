@@ -17,7 +17,8 @@ from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 
 from recbole_tme import testing
-from recbole_tme.config.load import load_config, model_keys
+from recbole_tme.config.declared import model_keys
+from recbole_tme.config.load import load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData
