@@ -120,7 +120,7 @@ def test_a_backbone_without_an_item_embedding_is_refused(backbone, capsys):
     assert main(["--model=ATSRec", f"--backbone={backbone}", "--dataset=toy", "--show_progress=False"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("error: backbone: ") and backbone in message and "no item_embedding" in message
-    assert not any(Path("runs").iterdir()), "nothing half written"
+    assert not Path("runs").exists(), "nothing half written"
 
 
 # What is computed

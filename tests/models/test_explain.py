@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_tme.models.base import SessionRecommender
-from recbole_tme.nn.dual_attention import FieldReadout
+from recbole_tme.nn.dual_attention import HopReadout
 from recbole_tme.nn.graphs import nodes_to_clicks
 from recbole_tme.nn.readout import LastClickReadout, last_click
 from recbole_tme.testing import MAX_CLICKS, N_ITEMS, Workbench
@@ -44,7 +44,7 @@ def clicks_read(readout, model, session):
     """The states that a readout of the model gets for a session, ``[1, l, d]``."""
     seen = []
     by_node = isinstance(readout, LastClickReadout)
-    method = "read" if isinstance(readout, FieldReadout) else "forward"
+    method = "read" if isinstance(readout, HopReadout) else "forward"
     original = getattr(readout, method)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readout, method, lambda *given: (seen.append(given), original(*given))[1])
