@@ -17,6 +17,8 @@ from recbole_tme.errors import PluginError, UserError, WrongResult
 
 # Packages whose code is not a plug-in's.
 _NOT_FOREIGN = ("recbole_tme", "recbole", "torch", "builtins", "abc", "typing")
+# Of the names of plug-ins' modules.
+_PREFIX = "recbole_tme_plugin_"
 _LONGEST = 300
 
 
@@ -26,7 +28,7 @@ def execute(path: Path) -> ModuleType:
     Raises:
         UserError: the file is not Python, raises (names its line), or has the name of one that is loaded.
     """
-    name = f"recbole_tme_plugin_{path.stem}"
+    name = f"{_PREFIX}{path.stem}"
     if name in sys.modules:
         raise UserError(f"plugin {path}: a plugin called {path.stem} is loaded already; rename one of the files")
     spec = importlib.util.spec_from_file_location(name, path)
@@ -88,6 +90,20 @@ def blaming(model_class: type) -> Iterator[None]:
             # What it returned did not suit the code that it was returned to.
             said += f" (raised in {_innermost_line(error)})"
         raise PluginError(said) from error
+
+
+def plugin_to_blame(error: BaseException) -> PluginError | None:
+    """One line about an exception that a loaded plug-in file took part in, whoever called it; None for any other.
+
+    For a command line's last resort: code that runs a model's methods for long has :func:`blaming` around it.
+    """
+    loaded = [module.__file__ for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
+    place = _last_line(error, [Path(file) for file in loaded])
+    if place is None:
+        return None
+    found = PluginError(f"plugin {place}: {one_line(error)}")
+    found.__cause__ = error
+    return found
 
 
 def one_line(error: BaseException) -> str:

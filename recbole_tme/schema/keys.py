@@ -170,8 +170,8 @@ def property_keys(path: Path, strict: bool = True) -> dict[str, Key]:
 def plugin_keys(path: Path, inherited: Mapping[str, Key]) -> dict[str, Key]:
     """The keys that a third party's property file declares.
 
-    A key with a comment in our style is what the comment says; one without has the type and range of the key that it
-    replaces, else those that its default and its name let expect.
+    A key with a comment in our style is what the comment says, in the range of the key that it replaces where it gives
+    none; one without a comment has the type and range of that key, else those that its default and name let expect.
 
     Args:
         path: the property file.
@@ -185,6 +185,9 @@ def plugin_keys(path: Path, inherited: Mapping[str, Key]) -> dict[str, Key]:
     for name, default, where, comment in _declarations(path):
         if comment is not None:
             key = _key(name, default, *comment, path, True, where)
+            before = inherited.get(name)
+            if before is not None and not key.range and key.types == before.types:
+                key = replace(key, interval=before.interval, choices=before.choices)
         elif name in inherited:
             key = replace(inherited[name], source=path)
         else:

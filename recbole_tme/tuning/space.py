@@ -235,7 +235,10 @@ def load_space(config: SessionConfig, path: Path | str | None = None) -> Space:
     """
     file = space_file(config.model_class) if path is None else Path(path)
     if path is None and not file.is_file():
-        raise UserError(f"no search space comes with {config.registered_name}; write one and name it with --space=FILE")
+        beside = f" as {file}, or" if registry.is_third_party(config.model_class) else " and"
+        raise UserError(
+            f"no search space comes with {config.registered_name}; write one{beside} name it with --space=FILE"
+        )
     settings = read_settings(file)
     keys = declared_keys(config.model_class)
     parameters: list[Parameter] = []

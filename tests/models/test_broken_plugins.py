@@ -9,6 +9,7 @@ import pytest
 from recbole_tme.cli import main
 from recbole_tme.errors import PluginError
 from recbole_tme.models import registry
+from recbole_tme.models.plugins import plugin_to_blame
 from recbole_tme.testing import check_model
 
 # A sound model; each case replaces one of its parts. Its lines are counted in the cases.
@@ -266,6 +267,7 @@ def test_what_is_no_python_file(capsys, plugin, message):
         ("rate: 0.5  # (float) [0, x) Share.", [], r"Mine\.yaml:1: rate: \[0, x\) is no range"),
         ("hidden_size: 4", ["--hidden_size=0"], r"hidden_size must be .* in \[1, 65536\], not 0"),
         ("learning_rate: 200", [], r"Mine\.yaml:1: learning_rate must be float in \(0, 100\]"),
+        ("learning_rate: 0.1  # (float) Rate.", ["--learning_rate=200"], r"learning_rate must be float in \(0, 100\]"),
         ("learning_rate: 0.1", ["--learning_rate=200"], r"learning_rate must be float in \(0, 100\]"),
         ("- a", [], r"Mine\.yaml must hold key: value lines"),
         ("a: [", [], r"Mine\.yaml:\d: not valid YAML"),
@@ -295,6 +297,19 @@ def test_what_a_plugin_raised_is_the_cause_of_the_error():
     with pytest.raises(PluginError) as caught:
         check_model("Mine")
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_plugin_is_blamed_for_what_it_raises_anywhere():
+    Path("mine.py").write_text(SOUND.replace(RESULT, "[][3]"))
+    registry.load_plugin("mine.py")
+    mine = registry.resolve("Mine")
+    try:
+        mine.encode(None, None, None)
+    except IndexError as error:
+        blamed = plugin_to_blame(error)
+    assert re.search(r"mine\.py:13: IndexError: list index out of range$", str(blamed))
+    assert isinstance(blamed, PluginError) and isinstance(blamed.__cause__, IndexError)
+    assert plugin_to_blame(IndexError("of another's")) is None
 
 
 def test_check_model_refuses_a_key_that_nothing_declares():
