@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
 from recbole_tme.errors import PluginError, UserError, WrongResult
 
 # Packages whose code is not a plug-in's.
@@ -112,7 +110,7 @@ def one_line(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:
         text = ""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in text:
+    if _is_out_of_memory(error) or "can't allocate memory" in text:
         return "out of memory; lower train_batch_size or eval_batch_size, or the model's sizes"
     if isinstance(error, WrongResult):
         return text
@@ -122,7 +120,12 @@ def one_line(error: BaseException) -> str:
 
 
 def _may_be_the_models(error: BaseException) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, OSError | MemoryError | torch.cuda.OutOfMemoryError)
+    return isinstance(error, Exception) and not isinstance(error, OSError) and not _is_out_of_memory(error)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch's by its name: this module is imported where torch is not.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _line_of_syntax_error(path: Path, error: BaseException) -> str | None:
