@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import contextlib
+import importlib
+import os
+import socket
 import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,67 +18,156 @@ import torch
 from recbole_tme.errors import UserError
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.serving.recommender import Recommender
-from recbole_tme.serving.server.app import make_app, model_card
-from recbole_tme.serving.server.serve import GRACE, MAX_CONNECTIONS, address, is_loopback, listening_socket
-from recbole_tme.utils.hardware import keep_freed_memory
+from recbole_tme.serving.server.app import make_app
+from recbole_tme.serving.server.logs import AccessLog
+from recbole_tme.serving.server.metrics import SHARED_FOLDER
+from recbole_tme.serving.server.models import Models, Served
+from recbole_tme.serving.server.protection import Access, read_token
+from recbole_tme.serving.server.serve import Reloader, address, is_loopback, listening_socket, serve
+from recbole_tme.serving.server.workers import run_workers
+
+NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+MOST_WORKERS = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme serve``."""
     parser.description = (
-        "Serve the recommendations of a finished run or of a bundle over HTTP: POST /recommend, GET /model, /items and "
-        "/health, and a page to try them at /. Needs pip install 'recbole_tme[serve]'. There is no password: whoever "
-        "reaches the address may ask."
+        "Serve the recommendations of finished runs or bundles over HTTP: POST /recommend, GET /model, /models, "
+        "/items, /health, /ready and /metrics, their description at /docs, and a page to try them at /. SIGHUP "
+        "reloads the models. Needs pip install 'recbole_tme[serve]'."
     )
-    parser.add_argument("run", type=Path, help="a run directory or a bundle")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes any free one (default: %(default)s)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
-    parser.add_argument(
+    parser.add_argument("run", type=Path, nargs="?", help='a run directory or a bundle, which is called "default"')
+    models = parser.add_argument_group("models")
+    models.add_argument(
+        "--model", action="append", default=[], metavar="NAME=RUN", help="a further model; requests choose it by name"
+    )
+    models.add_argument("--split", metavar="NAME=SHARE,...", help="A/B split of the requests that have a key")
+    models.add_argument("--shadow", metavar="NAME", help="a model that is asked too; its answers are only counted")
+    models.add_argument(
+        "--watch", type=float, metavar="SECONDS", help="look for changed files so often and reload those models"
+    )
+    models.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
+    models.add_argument(
         "--index",
         choices=("faiss",),
         help="look the best items up in an index of the item vectors, made once and kept beside the weights, for large "
         "catalogues; it misses a few (default: every item is scored)",
     )
-    parser.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
+    models.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
+    server = parser.add_argument_group("server")
+    server.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
+    server.add_argument("--port", type=int, default=8000, help="0 takes any free one (default: %(default)s)")
+    server.add_argument("--workers", type=int, default=1, help="processes that share the port (default: %(default)s)")
+    server.add_argument("--token-file", type=Path, metavar="FILE", help="ask for the token in it (default: for none)")
+    server.add_argument(
+        "--allow-origin", action="append", default=[], metavar="URL", help="let web pages from there ask; * for all"
+    )
+    server.add_argument("--access-log", metavar="FILE", help="a line of JSON per request; - for the standard output")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``recbole-tme serve`` with parsed arguments, until SIGINT or SIGTERM.
 
     Raises:
-        UserError: FastAPI or uvicorn is missing, the address cannot be listened on, or the model cannot be loaded.
+        UserError: a package of the extra is missing, an option is impossible, the address cannot be listened on, or a
+            model cannot be loaded.
     """
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn
-    except ImportError as error:
-        raise UserError(f"{error.name} is not installed; pip install 'recbole_tme[serve]'") from error
-    for plugin in args.plugin:
-        load_plugin(plugin)
-    # Before the model is loaded, which may take longer than finding out that the port is taken.
-    with listening_socket(args.host, args.port) as listener:
-        recommender = Recommender.load(args.run, args.device, args.index)
+    check_numbers(args)
+    with contextlib.ExitStack() as stack:
+        if args.workers > 1 and SHARED_FOLDER not in os.environ:
+            # prometheus_client looks for it when it is imported.
+            os.environ[SHARED_FOLDER] = stack.enter_context(tempfile.TemporaryDirectory())
+            stack.callback(os.environ.pop, SHARED_FOLDER, None)
+        for package in NEEDED:
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise UserError(f"{error.name} is not installed; pip install 'recbole_tme[serve]'") from error
+        folders, split = named_models(args.run, args.model), shares(args.split)
+        token = None if args.token_file is None else read_token(args.token_file)
+        log = None if args.access_log is None else AccessLog(args.access_log).write
+        for plugin in args.plugin:
+            load_plugin(plugin)
+        # Before the models are loaded, which may take longer than finding out that the port is taken.
+        listener = stack.enter_context(listening_socket(args.host, args.port))
+        # What the workers share must not have started threads of its own.
+        torch.set_num_threads(1)
+        load = partial(Recommender.load, device=args.device, index=args.index)
+        models = Models([Served(name, folder, load) for name, folder in folders], split, args.shadow)
+        local = {"localhost", "127.0.0.1", "[::1]", args.host.lower()} if is_loopback(listener) else None
+        access = Access(token, args.allow_origin, local)
+
+        def work(ready: Callable[[], None] = lambda: None) -> None:
+            app = make_app(models, access, log or (lambda _: None), Reloader(models, args.watch))
+            serve(app, listener, ready)
+
+        ready = partial(announce, listener, models, token)
+        work(ready) if args.workers == 1 else run_workers(args.workers, work, ready)
+    return 0
+
+
+def announce(listener: socket.socket, models: Models, token: str | None) -> None:
+    """Say where the server is and what is to be known of it."""
+    recommenders = [served.now.recommender for served in models.by_name.values()]
+    for recommender in recommenders:
         if recommender.index is not None:
             print(f"note: {recommender.index}", file=sys.stderr)
-        app = make_app(recommender, model_card(recommender, args.run))
-        options = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=GRACE,
-        )
-        server = uvicorn.Server(options)
-        # uvicorn raises the signal it was stopped by once more when all is done; that is no error here.
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signal_number, lambda *_: setattr(server, "should_exit", True))
-        print(f"{address(listener)} recommends with {recommender.name}; stop it with Ctrl-C", flush=True)
-        if not is_loopback(listener):
-            print("note: other machines can reach this address, and nobody is asked for a password", file=sys.stderr)
-        # Each batch takes and frees the same large blocks; and two threads for scoring would leave none for listening.
-        keep_freed_memory()
-        torch.set_num_threads(1)
-        server.run(sockets=[listener])
-    return 0
+    names = " and ".join(recommender.name for recommender in recommenders)
+    print(f"{address(listener)} recommends with {names}; stop it with Ctrl-C", flush=True)
+    if not is_loopback(listener) and token is None:
+        print("note: other machines can reach this address, and nobody is asked for a token", file=sys.stderr)
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Refuse numbers that no server can have.
+
+    Raises:
+        UserError: names the option.
+    """
+    if not 1 <= args.workers <= MOST_WORKERS:
+        raise UserError(f"--workers={args.workers}: must be from 1 to {MOST_WORKERS}")
+    if args.workers > 1 and args.device != "cpu":
+        raise UserError("--workers: a GPU cannot be shared by forked processes; leave it out or take --device=cpu")
+    if args.workers > 1 and not hasattr(os, "fork"):
+        raise UserError("--workers: this system cannot fork; start several servers behind a proxy")
+    if args.watch is not None and not 0.1 <= args.watch <= 86400:
+        raise UserError(f"--watch={args.watch:g}: must be from 0.1 to 86400 seconds")
+
+
+def named_models(run: Path | None, given: list[str]) -> list[tuple[str, Path]]:
+    """Names and folders of the models, in the order in which they were given.
+
+    Raises:
+        UserError: there is none, or a ``--model`` has no name or no folder.
+    """
+    models = [] if run is None else [("default", run)]
+    for one in given:
+        name, _, folder = one.partition("=")
+        if not name or not folder or not name.isprintable():
+            raise UserError(f"--model={one}: must be NAME=RUN, a name and a run directory or a bundle")
+        models.append((name, Path(folder)))
+    if not models:
+        raise UserError("name a run directory or a bundle, or several as --model=NAME=RUN")
+    return models
+
+
+def shares(text: str | None) -> dict[str, float] | None:
+    """An A/B split by model.
+
+    Raises:
+        UserError: it is no list of NAME=SHARE, or names a model twice.
+    """
+    if text is None:
+        return None
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.partition("=")
+        try:
+            number = float(share)
+        except ValueError:
+            number = float("nan")
+        if not name or not 0 <= number <= 1 or name in found:
+            raise UserError(f"--split={text}: must be NAME=SHARE,... with each model once, such as a=0.9,b=0.1")
+        found[name] = number
+    return found

@@ -43,10 +43,20 @@ def write_bundle(run: Path | str, out: Path | str) -> None:
     """
     from recbole_tme.serving.from_run import read_run
 
-    out = Path(out)
+    # Before the run is read.
+    if Path(out).exists():
+        raise UserError(f"{out} exists already; name another folder for --out")
+    pack(read_run(Path(run)), Path(out))
+
+
+def pack(saved: SavedModel, out: Path) -> None:
+    """Write the bundle of a model, whole or not at all.
+
+    Raises:
+        UserError: ``out`` exists or cannot be written, or the model cannot be loaded without its data set.
+    """
     if out.exists():
         raise UserError(f"{out} exists already; name another folder for --out")
-    saved = read_run(Path(run))
     # What cannot be loaded is not to be handed on.
     build_model(saved, torch.device("cpu"))
     with writing(out):

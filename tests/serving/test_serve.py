@@ -23,9 +23,9 @@ from recbole_tme.serving.answers import Recommendation
 from recbole_tme.serving.bundle import write_bundle
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.server import app as application
-from recbole_tme.serving.server.app import make_app, model_card
 from recbole_tme.serving.server.batching import Batcher, Question
-from recbole_tme.serving.server.protection import SECURITY_HEADERS
+from recbole_tme.serving.server.models import Models, Served, model_card
+from recbole_tme.serving.server.protection import MAX_BODY, SECURITY_HEADERS
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,15 @@ def recommender(finished) -> Recommender:
     return Recommender.load(finished.path)
 
 
+def app_of(recommender, path, **options):
+    """The application of one model, whose card tells of the run at ``path``."""
+    served = Served("default", path, lambda _: recommender)
+    return application.make_app(Models([served]), **options)
+
+
 @pytest.fixture(scope="module")
 def client(recommender, finished):
-    with TestClient(make_app(recommender, model_card(recommender, finished.path))) as client:
+    with TestClient(app_of(recommender, finished.path)) as client:
         yield client
 
 
@@ -117,8 +123,9 @@ def test_an_explanation_is_given_where_it_is_asked_for_and_there_is_one(client, 
 @pytest.mark.parametrize("model", ["SPop", "recbole:STAMP"])
 def test_a_model_without_weights_shows_none(tmp_path, model):
     settings = {} if model == "SPop" else {"embedding_size": 8}
-    one = Recommender.load(quick_run(tmp_path, model, **settings).path)
-    with TestClient(make_app(one, {})) as client:
+    run = quick_run(tmp_path, model, **settings).path
+    one = Recommender.load(run)
+    with TestClient(app_of(one, run)) as client:
         found = ask(client, session=one.items[:2], explain=True)
     assert found["explanation"] is None and found["source"] == "model"
 
@@ -188,12 +195,12 @@ def test_of_thousands_of_errors_one_is_described(client, body):
     assert response.status_code == 422 and len(response.json()["fields"]) == 1
 
 
-@pytest.mark.parametrize("size", [application.MAX_BODY, application.MAX_BODY + 1])
+@pytest.mark.parametrize("size", [MAX_BODY, MAX_BODY + 1])
 def test_a_body_of_unknown_length_is_measured_on_its_way(client, size):
     body = json.dumps({"session": []}).encode()
     parts = iter([body, b" " * (size - len(body))])
     response = client.post("/recommend", content=parts, headers={"content-type": "application/json"})
-    assert response.status_code == (200 if size <= application.MAX_BODY else 413)
+    assert response.status_code == (200 if size <= MAX_BODY else 413)
 
 
 @pytest.mark.parametrize("query", ["offset=-1", "offset=x", "limit=0", "limit=101", f"q={'a' * 201}"])
@@ -226,7 +233,7 @@ def test_the_item_of_just_this_id_comes_first(finished):
     one = Recommender.load(finished.path)
     one.items, one.titles = [str(i) for i in range(80)], {str(i): f"Part {i} of 7" for i in range(80)}
     one.clicks = np.arange(80)
-    with TestClient(make_app(one, {})) as client:
+    with TestClient(app_of(one, finished.path)) as client:
         found = client.get("/items?q=7&limit=100").json()["items"]
     assert found[0]["item"] == "7" and [entry["item"] for entry in found].count("7") == 1
     assert [entry["item"] for entry in found[1:]] == [str(i) for i in range(79, -1, -1) if i != 7]
@@ -238,7 +245,8 @@ def test_the_model_is_described(client, finished, recommender, tmp_path):
     assert found["seed"] == 2020 and found["metrics"] == finished.read_metrics()["test"] and found["version"]
     write_bundle(finished.path, tmp_path / "bundle")
     card = model_card(Recommender.load(tmp_path / "bundle"), tmp_path / "bundle")
-    assert card == found | {"metrics": None}
+    assert card == {name: found[name] for name in card} | {"metrics": None}
+    assert found["name"] == "default" and found["limits"]["k"] == len(recommender.items)
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/health", "/model", "/items", "/missing", "/recommend"])
@@ -260,8 +268,8 @@ def test_every_answer_forbids_requests_to_elsewhere_and_none_invites_other_pages
         "/page/index.html",
         "/index.html",
         "//etc/passwd",
-        "/docs",
         "/redoc",
+        "/docs/index.html",
     ],
 )
 def test_no_other_file_is_to_be_had(client, path):
@@ -270,7 +278,7 @@ def test_no_other_file_is_to_be_had(client, path):
 
 
 def test_the_page_names_nothing_outside_the_server(client):
-    for path in application.PAGE:
+    for path in application.PAGES:
         text = client.get(path).text
         assert not re.findall(r"(?:https?:)?//[\w.]+\.\w+", text.replace("http://www.w3.org/2000/svg", ""))
         assert "innerHTML" not in text and "style=" not in text
@@ -280,17 +288,17 @@ def test_scores_that_are_no_numbers_are_an_error_and_not_the_end(finished):
     one = Recommender.load(finished.path)
     with torch.no_grad():
         one.model.item_embedding.weight[1] = torch.nan
-    with TestClient(make_app(one, {})) as client:
+    with TestClient(app_of(one, finished.path)) as client:
         response = client.post("/recommend", json={"session": one.items[:1]})
         assert response.status_code == 500 and "NaN" in response.json()["error"]
         assert ask(client, session=[])["source"] == "popularity"
 
 
-def test_a_failure_of_the_model_is_an_error_and_not_the_end(recommender, monkeypatch):
+def test_a_failure_of_the_model_is_an_error_and_not_the_end(finished, recommender, monkeypatch):
     def fails(*_):
         raise RuntimeError("secret detail")
 
-    with TestClient(make_app(recommender, {}), raise_server_exceptions=False) as client:
+    with TestClient(app_of(recommender, finished.path), raise_server_exceptions=False) as client:
         with monkeypatch.context() as patch:
             patch.setattr(recommender, "answers", fails)
             response = client.post("/recommend", json={"session": []})
@@ -307,6 +315,8 @@ def test_infinite_scores_are_null(client, recommender, monkeypatch):
 
 class Counting:
     """In the place of a recommender: recommends the session's own clicks, and writes down what it was asked."""
+
+    items, titles = range(1000), {}
 
     def __init__(self):
         self.asked = []
@@ -328,7 +338,7 @@ def asked_together(questions, cancel=()):
     counting = Counting()
 
     async def main():
-        async with Batcher(counting) as batcher:
+        async with Batcher(lambda: counting) as batcher:
             tasks = [asyncio.create_task(batcher.ask(question)) for question in questions]
             await asyncio.sleep(0)
             for number in cancel:
@@ -362,7 +372,7 @@ def test_questions_that_come_while_others_are_scored_are_the_next_batch():
     slow = Slow()
 
     async def main():
-        async with Batcher(slow) as batcher:
+        async with Batcher(lambda: slow) as batcher:
             first = asyncio.create_task(batcher.ask(question(["first"])))
             await asyncio.sleep(0.03)
             assert slow.asked == [], "the first question waited for others instead of being scored"
@@ -399,7 +409,7 @@ def test_a_catalogue_without_titles_and_with_odd_ones(finished, tmp_path):
     first, second = items.ids[:2]
     ItemList(items.ids, items.clicks, {first: "two\nlines", second: ""}).write(run / "catalogue.json")
     one = Recommender.load(run)
-    with TestClient(make_app(one, {})) as client:
+    with TestClient(app_of(one, finished.path)) as client:
         (found,) = client.get("/items", params={"q": "TWO LINES"}).json()["items"]
         assert found["item"] == first and found["title"] == "two\nlines"
         assert len(client.get("/items?limit=100").json()["items"]) == len(items.ids)

@@ -1,111 +1,184 @@
 """The web application: what it is asked and what it answers.
 
-FastAPI and pydantic are an optional extra, so that they are imported, and the classes made of them defined, inside the
-functions that need them; their annotations have to be real objects, hence no postponed evaluation here.
+FastAPI and pydantic are an optional extra, so that they are imported inside the functions that need them; annotations
+of routes have to be real objects, hence no postponed evaluation here.
 """
 
+import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from importlib import resources
-from pathlib import Path
+from json import JSONDecodeError
 from typing import Annotated, Any
 
 from recbole_tme import __version__
 from recbole_tme.errors import UserError
 from recbole_tme.serving.answers import Skipped
-from recbole_tme.serving.bundle import is_bundle
-from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.server.batching import Answer, Batcher, Question
-from recbole_tme.serving.server.catalogue import Catalogue
-from recbole_tme.serving.server.protection import protected
+from recbole_tme.serving.server.metrics import Metrics
+from recbole_tme.serving.server.models import Models, Served, largest_k
+from recbole_tme.serving.server.protection import MAX_BODY, Access, protected
+from recbole_tme.serving.server.requests import (
+    MAX_CLICKS,
+    MAX_ID,
+    MAX_SESSIONS,
+    DuplicateKey,
+    parse_json,
+    schemas,
+)
 
-MAX_BODY = 2**20
-MAX_CLICKS = 1000
-MAX_SESSIONS = 256
-MAX_K = 1000
 MAX_PAGE = 100
 MAX_WORDS = 200
-# Characters of an unknown field's name that an answer repeats.
-LONGEST_NAME = 40
+MAX_OFFSET = 2**31
+DEFAULT_K = 20
+# Requests whose copies the shadow has not answered yet; further ones are not copied.
+SHADOW_BACKLOG = 64
 
-PAGE = {
+PAGES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/docs": ("docs.html", "text/html"),
+    "/docs.js": ("docs.js", "text/javascript"),
 }
 
 
-def model_card(recommender: Recommender, path: Path) -> dict[str, Any]:
-    """What ``GET /model`` tells: the metrics are those of the run directory; a bundle holds none."""
-    metrics = None
-    if not is_bundle(path):
-        # Reading a run needs RecBole, as its configuration does, and a bundle does not.
-        from recbole_tme.runs.directory import RunDirectory
-
-        metrics = RunDirectory.open(path).read_metrics()["test"]
-    return {
-        "model": recommender.name,
-        "dataset": recommender.settings["dataset"],
-        "items": len(recommender.items),
-        "seed": recommender.settings["seed"],
-        "metrics": metrics,
-        "version": __version__,
-        "limits": {"clicks": MAX_CLICKS, "sessions": MAX_SESSIONS, "k": largest_k(recommender), "bytes": MAX_BODY},
-    }
-
-
-def largest_k(recommender: Recommender) -> int:
-    """How many recommendations a session may ask for."""
-    return min(MAX_K, len(recommender.items))
-
-
-def make_app(recommender: Recommender, card: dict[str, Any]) -> Callable:
+def make_app(
+    models: Models,
+    access: Access | None = None,
+    log: Callable[[dict], None] = lambda _: None,
+    background: Callable[[Metrics], Any] | None = None,
+) -> Callable:
     """The ASGI application.
 
     Args:
-        recommender: who answers.
-        card: what ``GET /model`` tells.
+        models: who answers.
+        access: who may ask; None lets everybody.
+        log: told of every request, as the access log is.
+        background: makes a coroutine that runs as long as the application does.
     """
-    from fastapi import FastAPI, Query
+    from fastapi import FastAPI, Query, Request
+    from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse, Response
+    from pydantic import ValidationError
 
-    catalogue, batcher = Catalogue(recommender), Batcher(recommender)
-    Request = request_type(largest_k(recommender))
+    types, metrics = schemas(), Metrics()
+    batchers = {
+        name: Batcher(lambda served=served: served.now.recommender, metrics.batches.labels(name).observe)
+        for name, served in models.by_name.items()
+    }
+    shadow = Shadow(models.shadow, batchers, metrics)
 
     @asynccontextmanager
     async def lifespan(_):
-        async with batcher:
+        async with contextlib.AsyncExitStack() as stack:
+            for batcher in batchers.values():
+                await stack.enter_async_context(batcher)
+            task = None if background is None else asyncio.create_task(background(metrics))
             yield
+            for running in [*shadow.pending, *([] if task is None else [task])]:
+                running.cancel()
 
     # The documentation pages of FastAPI load scripts from elsewhere.
     app = FastAPI(title="recbole_tme", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     add_error_handlers(app)
+    problems = {status: {"model": types.Problem} for status in (400, 401, 408, 413, 415, 422, 500, 503)}
+    asked_for = {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": types.Request.model_json_schema()}},
+        }
+    }
 
-    @app.post("/recommend")
+    def invalid(field: str, message: str, value: Any = None) -> RequestValidationError:
+        loc = ("body", field) if field else ("body",)
+        return RequestValidationError([{"type": "value_error", "loc": loc, "msg": message, "input": value}])
+
+    def find(name: str | None, key: str | None = None) -> Served:
+        try:
+            return models.choose(name, key)
+        except KeyError:
+            raise invalid("model", f"there is no such model; there are {', '.join(models.by_name)}") from None
+
+    async def body_of(request: Request):
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise HTTPProblem(415, "the body must be JSON, and content-type say application/json")
+        try:
+            return types.Request.model_validate(parse_json(await request.body()))
+        except DuplicateKey as error:
+            raise invalid("", str(error)) from error
+        except JSONDecodeError as error:
+            raise invalid("", f"is not JSON: {error.msg} (character {error.pos})") from error
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+            raise RequestValidationError([one | {"loc": ("body", *one["loc"])} for one in found]) from error
+        # No UTF-8, a number of thousands of digits, thousands of brackets.
+        except (ValueError, RecursionError) as error:
+            raise HTTPProblem(400, "the body cannot be read as JSON") from error
+
+    @app.post(
+        "/recommend",
+        response_model=types.Answer | types.Answers,
+        responses=problems,
+        openapi_extra=asked_for,
+        description="The best items for a session, or `results` for several sessions.",
+    )
     async def recommend(request: Request) -> JSONResponse:
-        sessions = [request.session] if request.sessions is None else request.sessions
-        answers = await batcher.ask(Question(sessions, request.k, request.exclude_seen, request.explain))
-        shown = [as_json(answer, recommender.titles, request.explain) for answer in answers]
-        return JSONResponse(shown[0] if request.sessions is None else {"results": shown})
+        given = await body_of(request)
+        served = find(given.model, given.key)
+        most = largest_k(served.now.recommender)
+        if given.k is not None and given.k > most:
+            raise invalid("k", f"must be at most {most}")
+        sessions = [given.session] if given.sessions is None else given.sessions
+        k = min(DEFAULT_K, most) if given.k is None else given.k
+        question = Question(sessions, k, given.exclude_seen, given.explain)
+        answers = await batchers[served.name].ask(question)
+        metrics.answered(served.name, [answer.recommendation for answer in answers])
+        shadow.follow(question, answers)
+        shown = [as_json(served.name, answer, given.explain) for answer in answers]
+        return JSONResponse(shown[0] if given.sessions is None else {"results": shown})
 
-    @app.get("/health")
+    @app.get("/health", description="200 as long as the process answers.")
     async def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/model")
-    async def model() -> JSONResponse:
-        return JSONResponse(card)
+    @app.get("/ready", response_model=types.Readiness, description="200 as soon as every model is loaded.")
+    async def ready() -> JSONResponse:
+        errors = {name: served.error for name, served in models.by_name.items() if served.error}
+        return JSONResponse({"status": "stale" if errors else "ready", "errors": errors})
 
-    @app.get("/items")
+    def card_of(served: Served) -> dict[str, Any]:
+        now = served.now
+        limits = {"clicks": MAX_CLICKS, "sessions": MAX_SESSIONS, "k": largest_k(now.recommender), "bytes": MAX_BODY}
+        return {"name": served.name, **now.card, "loaded": now.since, "limits": limits}
+
+    Name = Annotated[str | None, Query(max_length=MAX_ID, description="name of the model; the first one by default")]
+
+    @app.get("/model", response_model=types.Card, responses={422: problems[422]})
+    async def model(model: Name = None) -> JSONResponse:
+        return JSONResponse(card_of(find(model)))
+
+    @app.get("/models", response_model=types.Cards)
+    async def all_models() -> JSONResponse:
+        return JSONResponse({"models": [card_of(served) for served in models.by_name.values()]})
+
+    @app.get("/items", response_model=types.Items, responses={422: problems[422]}, description="Popular items first.")
     def items(
-        q: Annotated[str, Query(max_length=MAX_WORDS)] = "",
-        offset: Annotated[int, Query(ge=0)] = 0,
+        q: Annotated[str, Query(max_length=MAX_WORDS, description="words of the title, or the id")] = "",
+        offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+        model: Name = None,
     ) -> JSONResponse:
-        found, more = catalogue.search(q, offset, limit)
+        found, more = find(model).now.catalogue.search(q, offset, limit)
         return JSONResponse({"items": found, "more": more})
+
+    @app.get("/metrics", description="For Prometheus.")
+    def numbers() -> Response:
+        text, media_type = metrics.page()
+        return Response(text, headers={"content-type": media_type})
 
     def add_file(route: str, name: str, media_type: str) -> None:
         content = (resources.files(__package__) / "page" / name).read_bytes()
@@ -114,54 +187,62 @@ def make_app(recommender: Recommender, card: dict[str, Any]) -> Callable:
         async def file() -> Response:
             return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
 
-    for route, (name, media_type) in PAGE.items():
+    for route, (name, media_type) in PAGES.items():
         add_file(route, name, media_type)
-    return protected(app, MAX_BODY)
+    paths = {route.path for route in app.routes}
+
+    def report(about: dict) -> None:
+        path = about["path"] if about["path"] in paths else "other"
+        metrics.requests.labels(path, str(about["status"])).inc()
+        metrics.seconds.labels(path).observe(about["seconds"])
+        log(about)
+
+    return protected(app, access or Access(), report)
 
 
-def request_type(largest: int) -> type:
-    """The class of the body of ``POST /recommend``; ``largest`` is the largest k."""
-    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+class Shadow:
+    """A model that is asked what another one has answered; only how far the lists agree is kept.
 
-    def as_id(value: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise ValueError("must be an item id: text or a whole number")
-        text = str(value)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            # JSON can write half a character, which no answer could hold.
-            raise ValueError("must be whole characters") from None
-        return text
+    Args:
+        served: the model; None for none.
+        batchers: who asks it, by name.
+        metrics: where it is counted.
+    """
 
-    # The first wrong element is enough: to describe a hundred thousand of them takes seconds.
-    Session = Annotated[list[Annotated[str, BeforeValidator(as_id)]], Field(max_length=MAX_CLICKS, fail_fast=True)]
-    Sessions = Annotated[list[Session], Field(min_length=1, max_length=MAX_SESSIONS, fail_fast=True)]
+    def __init__(self, served: Served | None, batchers: dict[str, Batcher], metrics: Metrics):
+        self._served, self._batchers, self._metrics = served, batchers, metrics
+        self.pending: set[asyncio.Task] = set()
 
-    class Request(BaseModel):
-        model_config = ConfigDict(strict=True)
+    def follow(self, question: Question, answers: list[Answer]) -> None:
+        """Ask the shadow too, later; nobody waits for it."""
+        if self._served is None:
+            return
+        if len(self.pending) >= SHADOW_BACKLOG:
+            self._metrics.dropped.labels(self._served.name).inc()
+            return
+        task = asyncio.create_task(self._compare(question._replace(explain=False), answers))
+        self.pending.add(task)
+        task.add_done_callback(self._done)
 
-        session: Session | None = None
-        sessions: Sessions | None = None
-        k: Annotated[int, Field(ge=1, le=largest)] = min(20, largest)
-        exclude_seen: bool = False
-        explain: bool = False
+    async def _compare(self, question: Question, answers: list[Answer]) -> None:
+        name = self._served.name
+        found = [answer.recommendation for answer in await self._batchers[name].ask(question)]
+        self._metrics.answered(name, found)
+        for answer, other in zip(answers, found):
+            items = answer.recommendation.items
+            self._metrics.overlap.labels(name).observe(len({*items} & {*other.items}) / max(1, len(items)))
 
-        @model_validator(mode="before")
-        @classmethod
-        def nothing_else(cls, content: Any) -> Any:
-            if isinstance(content, dict):
-                for name in content.keys() - cls.model_fields.keys():
-                    raise ValueError(f"has no {name[:LONGEST_NAME]!a}; it may have {', '.join(cls.model_fields)}")
-            return content
+    def _done(self, task: asyncio.Task) -> None:
+        self.pending.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._metrics.dropped.labels(self._served.name).inc()
 
-        @model_validator(mode="after")
-        def one_of_both(self):
-            if (self.session is None) == (self.sessions is None):
-                raise ValueError("give session (one list of item ids) or sessions (a list of them)")
-            return self
 
-    return Request
+class HTTPProblem(Exception):
+    """A refusal by its status and one line."""
+
+    def __init__(self, status: int, line: str):
+        self.status, self.line = status, line
 
 
 def add_error_handlers(app) -> None:
@@ -176,6 +257,10 @@ def add_error_handlers(app) -> None:
         fields = [field_error(one) for one in error.errors()]
         line = "; ".join(f"{one['field']}: {one['message']}" for one in fields)
         return JSONResponse({"error": line, "fields": fields}, status_code=422)
+
+    @app.exception_handler(HTTPProblem)
+    async def problem(_, error: HTTPProblem) -> JSONResponse:
+        return JSONResponse({"error": error.line}, status_code=error.status)
 
     @app.exception_handler(HTTPException)
     async def refused(_, error: HTTPException) -> JSONResponse:
@@ -193,19 +278,18 @@ def add_error_handlers(app) -> None:
 
 def field_error(error: dict[str, Any]) -> dict[str, str]:
     """Pydantic's description of one error, by the field's name such as ``sessions.3.0``."""
-    if error["type"] == "json_invalid":
-        return {"field": "body", "message": f"is not JSON: {error['ctx']['error']} (character {error['loc'][-1]})"}
     name = ".".join(map(str, error["loc"][1:])) or "body"
     return {"field": name, "message": error["msg"].removeprefix("Value error, ")}
 
 
-def as_json(answer: Answer, titles: dict[str, str], explain: bool) -> dict[str, Any]:
+def as_json(model: str, answer: Answer, explain: bool) -> dict[str, Any]:
     """One session's answer as plain data."""
     best, skipped = answer.recommendation, Skipped()
     skipped.add(best)
     shown = {
+        "model": model,
         "items": [
-            {"item": item, "title": titles.get(item), "score": number(score)}
+            {"item": item, "title": answer.titles.get(item), "score": number(score)}
             for item, score in zip(best.items, best.scores)
         ],
         "source": best.source,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from recbole_tme.serving.answers import Recommendation
@@ -25,10 +26,17 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one session gets; ``reasons`` is None where they were not asked for or there are none."""
+    """What one session gets.
+
+    Attributes:
+        recommendation: the list.
+        reasons: None where they were not asked for or there are none.
+        titles: of the items that the answering model knows.
+    """
 
     recommendation: Recommendation
     reasons: Reasons | None
+    titles: Mapping[str, str]
 
 
 class Batcher:
@@ -39,15 +47,19 @@ class Batcher:
     on who else asked: where a batch fails, each question is answered, or fails, by itself.
 
     Args:
-        recommender: who answers.
+        current: gives who answers, at the beginning of each batch: a recommender may be replaced between two.
+        measure: told the number of sessions of each batch.
     """
 
-    def __init__(self, recommender: Recommender):
-        self._recommender = recommender
+    def __init__(self, current: Callable[[], Recommender], measure: Callable[[int], None] = lambda _: None):
+        self._current = current
+        self._measure = measure
 
     async def __aenter__(self) -> Batcher:
         self._waiting: asyncio.Queue[tuple[Question, asyncio.Future]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scoring")
+        # Explanations are made one by one, and nobody else has to wait for them.
+        self._explaining = ThreadPoolExecutor(1, thread_name_prefix="explaining")
         self._task = asyncio.create_task(self._work())
         return self
 
@@ -55,16 +67,23 @@ class Batcher:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._thread.shutdown()
+        self._explaining.shutdown()
 
     async def ask(self, question: Question) -> list[Answer]:
-        """The answers to a question's sessions.
+        """The answers to a question's sessions; where a smaller model has taken over meanwhile, of as many items as it
+        has.
 
         Raises:
             UserError: as :meth:`Recommender.answers`.
         """
         answers = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((question, answers))
-        return await answers
+        recommender, found = await answers
+        reasons = [None] * len(found)
+        if question.explain:
+            explain = partial(_explanations, recommender, question.sessions)
+            reasons = await asyncio.get_running_loop().run_in_executor(self._explaining, explain)
+        return [Answer(best, why, recommender.titles) for best, why in zip(found, reasons)]
 
     async def _work(self) -> None:
         while True:
@@ -77,39 +96,49 @@ class Batcher:
                 size += len(batch[-1][0].sessions)
             # Who has hung up needs no answer.
             batch = [(question, answers) for question, answers in batch if not answers.done()]
-            questions = [question for question, _ in batch]
-            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._outcomes, questions)
+            if not batch:
+                continue
+            self._measure(sum(len(question.sessions) for question, _ in batch))
+            recommender, questions = self._current(), [question for question, _ in batch]
+            work = partial(_outcomes, recommender, questions)
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, work)
             for (_, answers), outcome in zip(batch, outcomes):
                 if answers.done():
                     continue
                 if isinstance(outcome, Exception):
                     answers.set_exception(outcome)
                 else:
-                    answers.set_result(outcome)
+                    answers.set_result((recommender, outcome))
+            # While nobody asks, a model that was replaced is to be let go of.
+            del recommender, work
 
-    def _outcomes(self, questions: Sequence[Question]) -> list[list[Answer] | Exception]:
-        """The answers to each question, or what went wrong with it."""
-        try:
-            return self._answers(questions)
-        except Exception as error:
-            if len(questions) <= 1:
-                return [error]
-        return [outcome for question in questions for outcome in self._outcomes([question])]
 
-    def _answers(self, questions: Sequence[Question]) -> list[list[Answer]]:
-        found: dict[bool, Iterator[Recommendation]] = {}
-        for exclude_seen in {question.exclude_seen for question in questions}:
-            together = [question for question in questions if question.exclude_seen == exclude_seen]
-            sessions = [session for question in together for session in question.sessions]
-            # The best ten are the first ten of the best hundred.
-            most = max(question.k for question in together)
-            found[exclude_seen] = iter(list(self._recommender.answers(sessions, most, exclude_seen)))
-        return [
-            [self._answer(question, session, next(found[question.exclude_seen])) for session in question.sessions]
-            for question in questions
-        ]
+def _outcomes(recommender: Recommender, questions: Sequence[Question]) -> list[list[Recommendation] | Exception]:
+    """The answers to each question, or what went wrong with it."""
+    try:
+        return _answers(recommender, questions)
+    except Exception as error:
+        if len(questions) <= 1:
+            return [error]
+    return [outcome for question in questions for outcome in _outcomes(recommender, [question])]
 
-    def _answer(self, question: Question, session: Sequence[str], best: Recommendation) -> Answer:
-        k = question.k
-        reasons = self._recommender.explain(session) if question.explain else None
-        return Answer(best._replace(items=best.items[:k], scores=best.scores[:k]), reasons)
+
+def _answers(recommender: Recommender, questions: Sequence[Question]) -> list[list[Recommendation]]:
+    found: dict[bool, Iterator[Recommendation]] = {}
+    for exclude_seen in {question.exclude_seen for question in questions}:
+        together = [question for question in questions if question.exclude_seen == exclude_seen]
+        sessions = [session for question in together for session in question.sessions]
+        # The best ten are the first ten of the best hundred.
+        most = min(max(question.k for question in together), len(recommender.items))
+        found[exclude_seen] = iter(list(recommender.answers(sessions, most, exclude_seen)))
+    return [
+        [_first(question.k, next(found[question.exclude_seen])) for _ in question.sessions] for question in questions
+    ]
+
+
+def _first(k: int, best: Recommendation) -> Recommendation:
+    return best._replace(items=best.items[:k], scores=best.scores[:k])
+
+
+def _explanations(recommender: Recommender, sessions: Sequence[Sequence[str]]) -> list[Reasons | None]:
+    return [recommender.explain(session) for session in sessions]

@@ -46,13 +46,29 @@ function refill(list, rows) {
   (left[Math.min(place, left.length - 1)] ?? byId("words")).focus({ preventScroll: true });
 }
 
+async function send(path, body) {
+  const token = sessionStorage.getItem("token");
+  const headers = token === null ? {} : { authorization: `Bearer ${token}` };
+  if (body === undefined) return fetch(path, { headers });
+  headers["content-type"] = "application/json";
+  return fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+// The token is asked for once and kept until the tab is closed.
+let entered = null;
+function enterToken() {
+  entered ??= Promise.resolve(window.prompt("Token of this server")).then((token) => {
+    if (token) sessionStorage.setItem("token", token.trim());
+  });
+  return entered;
+}
+
 async function ask(path, body) {
-  const options = body && {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-  };
-  const response = await fetch(path, options);
+  let response = await send(path, body);
+  if (response.status === 401) {
+    await enterToken();
+    response = await send(path, body);
+  }
   const content = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(content.error ?? `the server answered ${response.status}`);
   return content;
