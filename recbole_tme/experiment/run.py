@@ -21,6 +21,7 @@ from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import PluginError, UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
+from recbole_tme.evaluation.plausibility import implausible
 from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
 from recbole_tme.evaluation.summary import protocol_differences, result_report
@@ -161,6 +162,9 @@ def train_and_test(
         trained = train(config, data, built, directory, resuming, on_epoch)
     with refusing_nan():
         ranks, details = evaluate_test(config, final_data, trained.model, trained.loaders[2], protocol)
+    doubt = implausible(ranks, trained.loaders[2].dataset.inter_feat)
+    if doubt is not None and distributed.is_main():
+        logger.warning("warning: %s; recbole-tme leakcheck %s says how", doubt, directory.path)
     if distributed.is_main():
         write_outcome(directory, ranks, trained.model)
         directory.write_details(details)
