@@ -6,8 +6,11 @@ with one line that says what is wrong.
 
 from __future__ import annotations
 
+import copy
 import random
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +22,13 @@ from recbole_tme.config.construct import construct
 from recbole_tme.config.load import load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
+from recbole_tme.data.readers.atomic import write_dataset
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.data.synthetic import toy
 from recbole_tme.evaluation.metrics import evaluate
 from recbole_tme.evaluation.ranks import rank_all
+from recbole_tme.experiment import leakcheck
+from recbole_tme.experiment.loading import build_model
 from recbole_tme.nn.row_optim import RowAdam
 
 # One more than this is prime and no model's layer size, which is how per-item parameters are told from others.
@@ -49,6 +55,8 @@ def check_model(
         PluginError: the model cannot be constructed, or reads a key that nothing declares; names its file and line.
     """
     bench = Workbench(model, settings)
+    # First, because it wants a model that has scored nothing.
+    check_leaks(bench)
     check_shapes(bench)
     check_batch_mates(bench)
     if not fixed_width:
@@ -83,7 +91,8 @@ class Workbench:
         self.sessions = [rng.integers(1, N_ITEMS + 1, length).tolist() for length in lengths]
         self.sessions[-1] = [3] * 7
         self.targets = rng.integers(1, N_ITEMS + 1, len(lengths)).tolist()
-        self.dataset = self._dataset()
+        self.data = self._data()
+        self.dataset = SessionDataset(self.config, self.data).build()[0]
 
     def build(self, seed: int = 0) -> torch.nn.Module:
         """A freshly seeded model over ``N_ITEMS`` items, ready to predict."""
@@ -113,7 +122,7 @@ class Workbench:
         """Scores of items 1..N, ``[B, N]``."""
         return model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
 
-    def _dataset(self) -> SessionDataset:
+    def _data(self) -> SessionData:
         clicks = [[*session, target] for session, target in zip(self.sessions, self.targets)]
         sessions = Sessions(
             items=np.concatenate(clicks).astype(np.int32),
@@ -121,8 +130,7 @@ class Workbench:
             ids=np.array([str(i) for i in range(len(clicks))]),
         )
         tokens = np.array([PAD_TOKEN, *(f"item {i}" for i in range(1, N_ITEMS + 1))])
-        data = SessionData("toy", train=sessions, test=sessions, valid=sessions, tokens=tokens)
-        return SessionDataset(self.config, data).build()[0]
+        return SessionData("toy", train=sessions, test=sessions, valid=sessions, tokens=tokens)
 
 
 def check_shapes(bench: Workbench) -> None:
@@ -139,6 +147,20 @@ def check_shapes(bench: Workbench) -> None:
     assert_close(single, column, "predict and full_sort_predict disagree")
     loss = training_loss(model, batch)
     assert loss.shape == () and torch.isfinite(loss), f"the training loss is {loss}, expected one finite number"
+
+
+def check_leaks(bench: Workbench) -> None:
+    """Scores depend on nothing but a session's clicks: ``leakcheck`` on the bench's sessions, in files and in memory."""
+    with tempfile.TemporaryDirectory() as root:
+        write_dataset(Path(root), bench.data, {})
+        config = copy.deepcopy(bench.config)
+        config["data_path"] = root
+        model, loaders = build_model(config, bench.data)
+        try:
+            found = leakcheck.check_leaks(model.eval(), loaders, config, bench.data)
+        except ValueError as error:
+            raise AssertionError(str(error)) from error
+    assert not found.leaks, f"the model leaks: {found.leak}"
 
 
 def check_batch_mates(bench: Workbench) -> None:

@@ -7,6 +7,7 @@ from recbole.model.sequential_recommender.srgnn import SRGNN
 from recbole_tme import testing
 from recbole_tme.models.tmegnn import TMEGNN
 from recbole_tme.testing import Workbench, check_model
+from tests.helpers.cheats import CHEATS, MeanOfClicks
 
 SMALL = {"embedding_size": 16, "rank_low": 3, "rank_high": 20, "negatives": 4, "dropout_prob": 0.1}
 
@@ -100,6 +101,16 @@ def test_an_unsound_model_is_caught(model, check):
         check(Workbench(model, SMALL))
     with pytest.raises(AssertionError):
         check_model(model, SMALL, learns=False)
+
+
+@pytest.mark.parametrize(("cheat", "words"), CHEATS.items(), ids=[cheat.__name__ for cheat in CHEATS])
+def test_a_cheating_model_is_caught_and_its_way_of_cheating_named(cheat, words):
+    with pytest.raises(AssertionError, match=f"the model leaks: .*{words}"):
+        check_model(cheat, {"padding": "batch"}, learns=False)
+
+
+def test_dropout_and_batch_norm_are_no_leak():
+    testing.check_leaks(Workbench(MeanOfClicks))
 
 
 def test_a_model_that_cannot_learn_is_caught():

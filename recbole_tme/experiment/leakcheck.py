@@ -68,7 +68,7 @@ class Findings:
             return f"it reads the data set's files itself ({', '.join(Path(name).name for name in self.files)})"
         if not self.draws and (self.hidden > TOLERANCE).any():
             return "it knows the test sessions since it was built"
-        return named_leak({name for name in self.moved if self.share(name) > 0}, self.draws)
+        return named_leak({name: self.share(name) for name in self.moved}, self.draws)
 
     @property
     def leaks(self) -> bool:
@@ -115,6 +115,7 @@ def check_leaks(
             test.item_num - 1,
             train_ids,
             config["MAX_ITEM_LIST_LENGTH"],
+            test.padding == "batch",
         )
         found = _probe_all(subject, batches)
         found.hidden = _without_test(config, data, batches[:2], test, folder)

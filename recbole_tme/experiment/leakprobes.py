@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ VARIATIONS = {
     "sessions": "under other session ids",
     "reversed": "batch in reversed order",
     "alone": "alone, without batch mates",
-    "padded": "padded to the longest session allowed",
+    "padded": "padded further, or less",
 }
 
 
@@ -36,6 +36,7 @@ class Subject(NamedTuple):
         n_items: items of the catalogue.
         session_ids: ids of the training sessions, int64 ``[n]``: what a lookup by session id could find.
         max_length: the longest session allowed.
+        narrow: batches may be narrower than that.
     """
 
     fresh: Callable[[], nn.Module]
@@ -44,6 +45,7 @@ class Subject(NamedTuple):
     n_items: int
     session_ids: Tensor
     max_length: int
+    narrow: bool
 
 
 @torch.no_grad()
@@ -76,11 +78,9 @@ def probe(subject: Subject, batch: Interaction) -> tuple[dict[str, Tensor], Tens
     copy = subject.fresh()
     alone = torch.cat([_kept(subject, copy, batch[slice(i, i + 1)]) for i in range(n)])
     others["alone"] = alone
-    lists = batch[names.item_list]
-    wide = F.pad(lists, (0, max(0, subject.max_length - lists.shape[1])))
-    others["padded"] = _once(subject, changed(batch, names.item_list, wide))
     moves = {name: largest_moves(scores, other) for name, other in others.items()}
     moves["history"] = history
+    moves["padded"] = _padding(subject, batch, scores)
     return {name: moves[name] for name in VARIATIONS}, scores, alone
 
 
@@ -105,6 +105,20 @@ def _history(subject: Subject, batch: Interaction) -> Tensor:
     after = _kept(subject, forwards, second)
     moves[halves[1]] = largest_moves(_kept(subject, backwards, second), after)
     moves[halves[0]] = largest_moves(before, _kept(subject, backwards, first))
+    return moves
+
+
+def _padding(subject: Subject, batch: Interaction, scores: Tensor) -> Tensor:
+    """How far scores move once item lists are as wide as any session may be, and as narrow as the shorter sessions of
+    the batch allow, ``[B]``."""
+    field, lengths = subject.names.item_list, batch[subject.names.length]
+    lists = batch[field]
+    wide = F.pad(lists, (0, max(0, subject.max_length - lists.shape[1])))
+    moves = largest_moves(scores, _once(subject, changed(batch, field, wide)))
+    rows = (lengths < lists.shape[1]).nonzero().squeeze(1)
+    if subject.narrow and len(rows):
+        shorter = changed(batch[rows], field, lists[rows, : int(lengths[rows].max())])
+        moves[rows] = torch.maximum(moves[rows], largest_moves(scores[rows], _once(subject, shorter)))
     return moves
 
 
@@ -154,13 +168,14 @@ def largest_moves(scores: Tensor, other: Tensor) -> Tensor:
     return torch.where(difference > 0, difference / scale, 0.0)
 
 
-def named_leak(moved: set[str], draws: bool = False) -> str | None:
+def named_leak(shares: Mapping[str, float], draws: bool = False) -> str | None:
     """What a model does whose scores moved in these variations, in words; the first cause that explains the others.
 
     Args:
-        moved: names out of ``VARIATIONS``.
+        shares: of ``VARIATIONS``, the share of instances with a score that moves.
         draws: scoring draws random numbers.
     """
+    moved = {name for name, share in shares.items() if share > 0}
     if moved and draws:
         return "it draws random numbers while it scores"
     if moved & {"repeated", "history"}:
@@ -171,9 +186,10 @@ def named_leak(moved: set[str], draws: bool = False) -> str | None:
         return "it looks in the batch for instances with the same session id"
     if "sessions" in moved:
         return "it looks sessions up by their id"
-    if "reversed" in moved:
+    # Which of several equally similar sessions a search takes may depend on their order, too: in a few instances.
+    if "reversed" in moved and shares["reversed"] > shares["alone"] / 2:
         return "its scores depend on the order of the batch"
-    if "alone" in moved:
+    if moved & {"alone", "reversed"}:
         return "it reads its batch mates (similar sessions in the batch, or statistics over it)"
     if "padded" in moved:
         return "its scores depend on how far sessions are padded"
