@@ -150,7 +150,7 @@ def check_shapes(bench: Workbench) -> None:
 
 
 def check_leaks(bench: Workbench) -> None:
-    """Scores depend on nothing but a session's clicks: ``leakcheck`` on the bench's sessions, in files and in memory."""
+    """Scores depend on nothing but a session's clicks: ``leakcheck`` on the bench's sessions."""
     with tempfile.TemporaryDirectory() as root:
         write_dataset(Path(root), bench.data, {})
         config = copy.deepcopy(bench.config)

@@ -1,4 +1,4 @@
-"""``recbole-tme leakcheck``: does a session's score depend on the sessions that happen to be evaluated beside it?"""
+"""``recbole-tme leakcheck``: do the scores of a test instance depend on anything but its session's clicks?"""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ TAKES_KEYS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme leakcheck``."""
     parser.description = (
-        "Score real test instances in batches as evaluation would, then alone, in reversed order, padded further and "
-        "once more, and print the share of instances whose scores move. Exit code 1 where any does. A model given by "
-        "name is checked with its initial weights; any configuration key can be set as --key=value."
+        "Score real test instances in batches as evaluation would, then a second time, after other instances, beside "
+        "other targets, under other session ids, in reversed order, alone, and padded further and less; build the "
+        "model where there is no test session; watch which files of clicks it opens. Prints the share of instances "
+        "whose scores move and what the model does. Exit code 1 where any moves. A model given by name is checked with "
+        "its initial weights; any configuration key can be set as --key=value."
     )
     parser.add_argument("run", nargs="?", type=Path, help="a finished run, to check it with its trained weights")
     parser.add_argument("--model", help="default TMEGNN, or the model of the plug-in; recbole:NAME for RecBole's own")
