@@ -171,7 +171,9 @@ def _without_test(
         elsewhere = copy.deepcopy(config)
         elsewhere["data_path"] = root
         _link_other_files(folder, Path(root) / config["dataset"])
-        hidden = replace(data, test=_other_items(data.test, data), valid=_other_items(data.valid, data))
+        hidden = replace(
+            data, test=_other_items(data.test, data), valid=_other_items(data.valid, data), whole_test=None
+        )
         try:
             score_hidden = scorer(build_model(elsewhere, hidden)[0].eval(), test, config["device"])
             moves = [largest_moves(score(batch), score_hidden(batch)) for batch in batches]
