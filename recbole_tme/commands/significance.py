@@ -13,6 +13,7 @@ from recbole_tme.evaluation.significance import (
     RESAMPLES,
     compare,
     estimate,
+    untested,
 )
 from recbole_tme.report.evaluated import find_reference, group_runs, read_runs
 from recbole_tme.report.significance import (
@@ -36,8 +37,9 @@ FEWEST_RESAMPLES = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme significance``."""
     parser.description = (
-        "Compare finished runs on the same test instances: intervals by resampling sessions, paired p values, Holm's "
-        "adjustment over all lines. Runs that differ in nothing but their seed count as one model."
+        "Compare finished runs on the same test instances: intervals over seeds and sessions, p values of paired "
+        "differences, Holm's adjustment over all of them. Runs that differ in nothing but their seed count as one "
+        "model; a trained model with a single seed gets an interval over sessions and no p value."
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
     parser.add_argument("--reference", help="what the others are compared with: a model's name as in the table, or one "
@@ -70,10 +72,14 @@ def run(args: argparse.Namespace) -> int:
     if sessions < 2:
         raise UserError(f"--slice={args.slice}: {sessions} test session has such an instance, and a test needs two")
     pairs = [(name, reference) for name in ranks if name != reference]
-    settings = {"resamples": args.resamples, "seed": args.seed}
+    fixed = [model.name for model in models if model.seed_independent]
+    settings = {"resamples": args.resamples, "seed": args.seed, "seed_independent": fixed}
     estimates = estimate(ranks, metrics, **settings)
     comparisons = compare(ranks, pairs, metrics, **settings)
-    text = [caption(runs[0].result["protocol"]), method(args.slice, args.resamples, args.seed, len(comparisons))]
+    n_tests = sum(not np.isnan(line.p) for line in comparisons) if comparisons else None
+    text = [caption(runs[0].result["protocol"]), method(args.slice, args.resamples, args.seed, n_tests)]
+    if advice := untested(comparisons):
+        text.append(advice)
     tables = [(ESTIMATE_HEAD, [estimate_cells(line) for line in estimates])]
     if comparisons:
         tables.append((COMPARISON_HEAD, [comparison_cells(line) for line in comparisons]))

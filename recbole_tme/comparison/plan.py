@@ -27,7 +27,6 @@ from recbole_tme.evaluation.protocol import describe_protocol, load_data
 from recbole_tme.evaluation.summary import distinct_names
 from recbole_tme.experiment.run import check_selection
 from recbole_tme.models import registry
-from recbole_tme.models.training_free.base import TrainingFree
 from recbole_tme.schema.yamlfile import read_settings
 from recbole_tme.utils.spelling import did_you_mean
 
@@ -58,9 +57,8 @@ class Entry:
 
     @property
     def seed_independent(self) -> bool:
-        """Whether it is a function of the training sessions alone; only of our own models is it known that they draw
-        no random number."""
-        return issubclass(self.model_class, TrainingFree) and self.model_class.__module__.startswith("recbole_tme.")
+        """Whether no seed can change its result."""
+        return registry.is_seed_independent(self.model_class)
 
 
 @dataclass(frozen=True)

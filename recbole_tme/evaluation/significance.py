@@ -1,30 +1,45 @@
-"""How sure a metric, and a difference between two models, is: sessions are resampled, never instances.
+"""How sure a metric, and a difference between two models, is: over training seeds and test sessions.
 
-The instances of a session share clicks, so they are right or wrong together; a bootstrap of instances would call
-differences certain that are not. A resample draws as many sessions as there are, with replacement, each with all of
-its instances, and a metric is the mean over the instances drawn (a ratio of two sums over sessions). Several runs of a
-model that differ in their seed count as one: the mean over seeds of each instance's value. What is said holds for
-these trained models on other sessions of the kind; how far another seed would lead is the spread over seeds, a
-separate figure.
+Two things make a figure vary. Another seed would have trained another network; other users would have asked other
+sessions. Sessions are units, never instances: the instances of a session share clicks and are correlated. What is said
+depends on what there is:
+
+* models with two or more seeds, or that no seed can change: an interval and p value over :data:`BOTH` levels, by
+  :mod:`~recbole_tme.evaluation.two_level`;
+* two models that no seed can change: over sessions, by a bootstrap: a resample draws as many sessions as there are,
+  with replacement, each with all of its instances, and a metric is the mean over the instances drawn;
+* a trained model with a single seed on either side: the interval of the same bootstrap, which holds for
+  :data:`THESE_RUNS` on other sessions, and no p value. Such a bootstrap tells two seeds of one model
+  apart in most cases, so that it says nothing about models (``benchmarks/seed_tests.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from recbole_tme.evaluation.metrics import METRICS, metric_key
 from recbole_tme.evaluation.ranks import Ranks
+from recbole_tme.evaluation.resampling import (
+    ROUNDING,
+    effect_sizes,
+    p_values,
+    percentile_interval,
+    resampled_means,
+    session_sums,
+)
+from recbole_tme.evaluation.two_level import difference_level, mean_level
+
+# What the intervals hold for: the kinds of variation in them.
+BOTH = "seeds and sessions"
+SESSIONS = "sessions"
+THIS_RUN = "sessions, this trained run"
+THESE_RUNS = "sessions, these two trained runs"
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-# Draws made at once; their counts stay in a core's cache.
-DRAWS = 2**18
-# Differences below this are rounding: sums of thirds, or of reciprocal ranks, that should cancel.
-ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,8 @@ class Estimate:
         model, metric: which one, such as "TMEGNN" and "hit@20".
         value: mean over instances and seeds, a fraction.
         low, high: its interval.
+        over: what varies in the interval: :data:`BOTH`, :data:`SESSIONS` for a model that no seed can change, or
+            :data:`THIS_RUN` for a single seed.
         seeds: runs it is the mean of.
         spread: standard deviation of the runs' values; NaN for one run.
         tie_share: share of instances whose target ties with another item, mean over runs.
@@ -46,6 +63,7 @@ class Estimate:
     value: float
     low: float
     high: float
+    over: str
     seeds: int
     spread: float
     tie_share: float
@@ -60,9 +78,11 @@ class Comparison:
         model, reference, metric: the difference is ``model`` minus ``reference`` in ``metric``.
         difference: of the means over instances, a fraction.
         low, high: its interval.
+        over: what varies in the interval: :data:`BOTH`, :data:`SESSIONS` for two models that no seed can change, or
+            :data:`THESE_RUNS` where a trained model has a single seed.
         p: two-sided p value, 1 for equal models; above ``1 - confidence`` exactly where the interval holds 0, up to
-            the resolution of the resamples.
-        p_holm: ``p`` adjusted by :func:`holm` for all comparisons made together.
+            the resolution of the resamples. NaN for :data:`THESE_RUNS`.
+        p_holm: ``p`` adjusted by :func:`holm` for all comparisons with a p value made together.
         effect: the difference in standard deviations of the sessions' differences (Cohen's d of paired samples, each
             session weighted by its instances); 0 for equal models.
         equal_sessions: share of sessions on which the models do equally.
@@ -75,6 +95,7 @@ class Comparison:
     difference: float
     low: float
     high: float
+    over: str
     p: float
     p_holm: float
     effect: float
@@ -88,37 +109,46 @@ def estimate(
     resamples: int = RESAMPLES,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    seed_independent: Collection[str] = (),
 ) -> list[Estimate]:
-    """Each model's metrics with intervals by the percentile bootstrap over sessions.
+    """Each model's metrics with intervals.
 
     Args:
         models: a model's ranks, one per seed, by its name; all of the same instances in the same order.
         metrics: names with their K, such as "P@20".
-        resamples: bootstrap resamples.
+        resamples: bootstrap resamples, of the intervals over sessions alone.
         seed: of the resampling.
         confidence: of the intervals.
+        seed_independent: names of the models that no seed can change.
 
     Raises:
         UserError: a metric is unknown.
         ValueError: instances differ, or there is none.
     """
     values, session = _all_values(models, metrics)
+    kinds = [_kind(len(value), model in seed_independent, THIS_RUN) for model, _, value in values]
     sums, counts = session_sums(np.stack([value.mean(0) for *_, value in values], axis=1), session)
-    low, high = _interval(resampled_means(sums, counts, resamples, seed), confidence)
-    return [
-        Estimate(
-            model=model,
-            metric=key,
-            value=float(value.mean()),
-            low=float(low[i]),
-            high=float(high[i]),
-            seeds=len(value),
-            spread=float(value.mean(1).std(ddof=1)) if len(value) > 1 else float("nan"),
-            tie_share=float(np.mean([ranks.tie_share for ranks in models[model]])),
-            sessions=len(counts),
+    intervals = _bootstrap_intervals(sums, counts, [kind != BOTH for kind in kinds], resamples, seed, confidence)
+    lines = []
+    for i, (model, key, value) in enumerate(values):
+        low, high = intervals[i]
+        if kinds[i] == BOTH:
+            low, high = mean_level(session_sums(value.T, session)[0].T, counts).interval(confidence)
+        lines.append(
+            Estimate(
+                model=model,
+                metric=key,
+                value=float(value.mean()),
+                low=float(low),
+                high=float(high),
+                over=kinds[i],
+                seeds=len(value),
+                spread=float(value.mean(1).std(ddof=1)) if len(value) > 1 else float("nan"),
+                tie_share=float(np.mean([ranks.tie_share for ranks in models[model]])),
+                sessions=len(counts),
+            )
         )
-        for i, (model, key, value) in enumerate(values)
-    ]
+    return lines
 
 
 def compare(
@@ -128,8 +158,9 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    seed_independent: Collection[str] = (),
 ) -> list[Comparison]:
-    """Paired differences between models; all of them, over pairs and metrics, are one family for :func:`holm`.
+    """Paired differences between models; all with a p value, over pairs and metrics, are one family for :func:`holm`.
 
     Every comparison sees the same resamples, so a pair's line is the same whatever else is compared, and that of the
     pair the other way round is its mirror image.
@@ -138,25 +169,37 @@ def compare(
         models: as for :func:`estimate`.
         pairs: ``(model, reference)`` by name.
         metrics: names with their K, such as "P@20".
-        resamples: bootstrap resamples; no p value is below ``2 / (resamples + 1)``.
+        resamples: bootstrap resamples, where sessions alone vary; no p value from them is below
+            ``2 / (resamples + 1)``.
         seed: of the resampling.
         confidence: of the intervals.
+        seed_independent: names of the models that no seed can change.
 
     Raises:
         UserError: a metric is unknown.
         ValueError: instances differ, or there is none.
     """
     values, session = _all_values(models, metrics)
-    mean = {(model, key): value.mean(0) for model, key, value in values}
+    by_name = {(model, key): value for model, key, value in values}
     lines = [(model, other, metric_key(name)) for model, other in pairs for name in metrics]
     if not lines:
         return []
-    per_instance = np.stack([mean[model, key] - mean[other, key] for model, other, key in lines], axis=1)
-    sums, counts = session_sums(per_instance, session)
+    kinds = [_pair_kind([(len(models[name]), name in seed_independent) for name in line[:2]]) for line in lines]
+    per_instance = [by_name[model, key].mean(0) - by_name[other, key].mean(0) for model, other, key in lines]
+    sums, counts = session_sums(np.stack(per_instance, axis=1), session)
     means = resampled_means(sums, counts, resamples, seed)
-    low, high = _interval(means, confidence)
-    p = p_values(means)
-    adjusted = holm(p)
+    intervals = percentile_interval(means, confidence).T
+    p = np.where([kind == SESSIONS for kind in kinds], p_values(means), np.nan)
+    for i, (model, other, key) in enumerate(lines):
+        if kinds[i] == BOTH:
+            sides = [
+                session_sums(_distinct_runs(by_name[name, key], name in seed_independent).T, session)[0].T
+                for name in (model, other)
+            ]
+            level = difference_level(*sides, counts)
+            intervals[i], p[i] = level.interval(confidence), level.p
+    adjusted = np.full(len(p), np.nan)
+    adjusted[~np.isnan(p)] = holm(p[~np.isnan(p)])
     effect = effect_sizes(sums, counts)
     equal = (np.abs(sums) < ROUNDING).mean(0)
     return [
@@ -165,8 +208,9 @@ def compare(
             reference=other,
             metric=key,
             difference=float(sums[:, i].sum() / counts.sum()),
-            low=float(low[i]),
-            high=float(high[i]),
+            low=float(intervals[i][0]),
+            high=float(intervals[i][1]),
+            over=kinds[i],
             p=float(p[i]),
             p_holm=float(adjusted[i]),
             effect=float(effect[i]),
@@ -177,68 +221,39 @@ def compare(
     ]
 
 
+def untested(lines: Sequence[Comparison]) -> str:
+    """Why some differences have no p value and what to do, in a sentence; empty where all have one."""
+    if not any(line.over == THESE_RUNS for line in lines):
+        return ""
+    return (
+        "no p value where a trained model has a single seed: the interval holds for these two trained runs on other "
+        "sessions, and another seed of the same model often lies outside it; to compare the models, train at least two "
+        "seeds of each, better three (recbole-tme compare --seeds=3)"
+    )
+
+
+def _kind(seeds: int, seed_independent: bool, single: str) -> str:
+    """What varies in a model's interval; ``single`` for one seed of a trained model."""
+    if seed_independent:
+        return SESSIONS
+    return BOTH if seeds > 1 else single
+
+
+def _pair_kind(sides: Sequence[tuple[int, bool]]) -> str:
+    """What varies in the interval of a difference, from each side's seeds and whether no seed can change it."""
+    kinds = {_kind(*side, THESE_RUNS) for side in sides}
+    return next(kind for kind in (THESE_RUNS, BOTH, SESSIONS) if kind in kinds)
+
+
+def _distinct_runs(values: np.ndarray, seed_independent: bool) -> np.ndarray:
+    """A model's values ``[seeds, n]``, one row of them where all are the same by construction."""
+    return values[:1] if seed_independent else values
+
+
 def same_instances(first: Ranks, second: Ranks) -> bool:
     """Whether two rankings are of the same instances in the same order."""
     names = ("target", "session", "length", "is_repeat", "is_last_click")
     return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
-
-
-def session_sums(values: np.ndarray, session: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Add up instances by session.
-
-    Args:
-        values: float64 ``[n, C]``.
-        session: any numbering of the sessions, ``[n]``.
-
-    Returns:
-        Sums ``[S, C]`` and numbers of instances ``[S]``, float64, sessions in the order of their first instance.
-    """
-    code, names = pd.factorize(session)
-    sums = np.zeros((len(names), values.shape[1]))
-    np.add.at(sums, code, values)
-    return sums, np.bincount(code, minlength=len(names)).astype(np.float64)
-
-
-def resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means over the instances of resampled sessions, ``[resamples, C]``.
-
-    The same numbers as ``scipy.stats.bootstrap`` of the ratio of sums (paired), up to the draw, but every column sees
-    the same draws and all of them cost one matrix product.
-
-    Args:
-        sums, counts: as from :func:`session_sums`.
-        resamples: how many.
-        seed: of the draws.
-    """
-    both = np.column_stack([sums, counts])
-    totals = np.concatenate([times @ both for times in _draws(len(counts), resamples, seed)])
-    return totals[:, :-1] / totals[:, -1:]
-
-
-def p_values(means: np.ndarray) -> np.ndarray:
-    """Two-sided p values of "no difference" from resampled differences ``[R, C]``, ``[C]``.
-
-    Twice the share of resamples on the side of 0 that has fewer, one more added to both counts: the level at which
-    the percentile interval begins to hold 0.
-    """
-    fewer = np.minimum((means <= ROUNDING).sum(0), (means >= -ROUNDING).sum(0))
-    return np.minimum(1.0, 2 * (fewer + 1) / (len(means) + 1))
-
-
-def effect_sizes(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean difference in standard deviations of the sessions, ``[C]``; 0 where no session differs.
-
-    A session's contribution to the mean over instances is ``sum - mean * count`` in units of the average count (the
-    linearised ratio); with one instance per session this is Cohen's d for paired samples.
-
-    Args:
-        sums, counts: as from :func:`session_sums`, of differences.
-    """
-    mean = sums.sum(0) / counts.sum()
-    deviation = (sums - mean * counts[:, None]) / counts.mean()
-    spread = np.sqrt((deviation**2).sum(0) / max(1, len(counts) - 1))
-    certain = np.where(np.abs(mean) < ROUNDING, 0.0, np.copysign(np.inf, mean))
-    return np.divide(mean, spread, out=certain, where=spread > ROUNDING)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -268,16 +283,11 @@ def _all_values(models: Mapping[str, Sequence[Ranks]], metrics: Sequence[str]):
     return values, first.session
 
 
-def _interval(means: np.ndarray, confidence: float) -> np.ndarray:
-    """Lower and upper ends of the percentile intervals, ``[2, C]``."""
-    return np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-
-
-def _draws(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of ``n`` sessions is drawn, float64 ``[some resamples, n]`` at a time."""
-    rng = np.random.default_rng(seed)
-    rows = max(1, DRAWS // n)
-    for start in range(0, resamples, rows):
-        size = min(rows, resamples - start)
-        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+def _bootstrap_intervals(sums, counts, wanted: Sequence[bool], resamples: int, seed: int, confidence: float):
+    """Percentile intervals of the columns ``wanted``, ``[C, 2]``; NaN for the others."""
+    intervals = np.full((len(wanted), 2), np.nan)
+    if any(wanted):
+        columns = np.flatnonzero(wanted)
+        means = resampled_means(sums[:, columns], counts, resamples, seed)
+        intervals[columns] = percentile_interval(means, confidence).T
+    return intervals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 # hit@K, recall@K and the papers' P@K are one number where every instance has one target; it is printed once.
@@ -29,6 +30,11 @@ def shown_name(name: str) -> str:
     """``hit@20`` -> ``P@20``: the name the field prints."""
     metric, _, k = name.partition("@")
     return f"{SHOWN_NAMES.get(metric, metric.upper())}@{k}" if k else name
+
+
+def shown_p(p: float) -> str:
+    """A p value with four digits, ``-`` where there is none."""
+    return "-" if math.isnan(p) else f"{p:.4f}"
 
 
 def shared_settings(models: Sequence[str], settings: Sequence[Mapping]) -> list[dict]:

@@ -110,6 +110,16 @@ def with_backbone(model_class: type, name: str | None) -> type:
     return model_class.around(backbone_class)
 
 
+def is_seed_independent(model_class: type) -> bool:
+    """Whether a model is a function of the training sessions alone, so that no seed can change its result.
+
+    Only of our own models is it known that they draw no random number.
+    """
+    from recbole_tme.models.training_free.base import TrainingFree
+
+    return issubclass(model_class, TrainingFree) and model_class.__module__.startswith("recbole_tme.")
+
+
 def innermost(model_class: type) -> type:
     """The backbone of a model that has one, any other class itself."""
     return getattr(model_class, "backbone_class", None) or model_class

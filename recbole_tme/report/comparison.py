@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.evaluation.significance import untested
+from recbole_tme.evaluation.summary import shown_name, shown_p
 from recbole_tme.report import latex, tidy
 from recbole_tme.report.axes import with_sign
 from recbole_tme.report.evaluated import read_by_dataset
@@ -36,8 +37,7 @@ def write_report(
         out: folder to write to, made where it is missing.
         reference: what the others are compared with, a model's name or one of its run directories; default the best.
         failures: runs that gave no result, each with model, seed, reason and log.
-        plan: how the runs came about: ``command`` (a line), ``tuning`` (``study.json`` by model), ``seed_independent``
-            (names of the models whose seed changes nothing); all optional.
+        plan: how the runs came about: ``command`` (a line), ``tuning`` (``study.json`` by model); both optional.
         title: of the page; default the data sets.
 
     Raises:
@@ -71,11 +71,12 @@ def terminal(section: Section) -> str:
         cells = [model.name, str(len(model.seeds))]
         for metric in TESTED:
             line = tests.get((model.name, metric))
-            against = [with_sign(100 * line.difference), f"{line.p_holm:.4f}"] if line else ["reference", ""]
+            against = [with_sign(100 * line.difference), shown_p(line.p_holm)] if line else ["reference", ""]
             cells += [with_interval(model.estimates[metric]), *against]
         rows.append(cells)
     failed = [f"failed: {one['model']}, seed {one['seed']}: {one['reason']} ({one['log']})" for one in section.failures]
-    return "\n\n".join([caption(section.protocol), tabular.aligned(head, rows), *failed])
+    advice = [untested(section.comparisons)] if untested(section.comparisons) else []
+    return "\n\n".join([caption(section.protocol), tabular.aligned(head, rows), *advice, *failed])
 
 
 def markdown(sections: Sequence[Section]) -> str:

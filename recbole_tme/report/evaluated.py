@@ -12,6 +12,7 @@ from recbole_tme.errors import UserError
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.evaluation.significance import same_instances
 from recbole_tme.evaluation.summary import distinct_names, protocol_differences, shared_settings
+from recbole_tme.models import registry
 from recbole_tme.runs.directory import RunDirectory, finished_runs
 from recbole_tme.utils.spelling import did_you_mean
 
@@ -38,6 +39,14 @@ class ModelRuns:
     name: str
     model: str
     runs: list[Evaluated]
+
+    @property
+    def seed_independent(self) -> bool:
+        """Whether no seed can change its result; never said of a model that is not known here."""
+        try:
+            return registry.is_seed_independent(registry.resolve(self.model))
+        except UserError:
+            return False
 
 
 def read_runs(paths: Sequence[Path]) -> list[Evaluated]:

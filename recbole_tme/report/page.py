@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -53,7 +54,8 @@ def verdict(section: Section) -> str:
     )
     for line in section.comparisons:
         if section.reference == best.name and line.model == section.models[1].name and line.metric == RANKED_BY:
-            said += f", {-100 * line.difference:.2f} points above {line.model} (Holm p {line.p_holm:.4f})"
+            said += f", {-100 * line.difference:.2f} points above {line.model}"
+            said += " (one seed: no p value)" if math.isnan(line.p) else f" (Holm p {line.p_holm:.4f})"
     return escape(f"{said}.")
 
 
@@ -115,7 +117,7 @@ def facts(section: Section, plan: Mapping) -> str:
         ("Protocol", "; ".join(protocol_lines(protocol))),
         ("Fingerprint", code(protocol["fingerprint"])),
         ("Training", f"{protocol['train_instances']:,} instances, and {protocol['valid_instances']:,} for validation"),
-        ("Seeds", f"{seeds} per model; intervals resample whole test sessions"),
+        ("Seeds", f"{seeds} per model; what varies in an interval stands beside it"),
         ("Reference", escape(section.reference)),
         ("Tuning", escape("; ".join(tuned)) or "no tuning budget is recorded for these runs"),
     ]

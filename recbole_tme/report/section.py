@@ -90,7 +90,8 @@ def assemble(runs: Sequence[Evaluated], reference: str | None, failures: Sequenc
     runs = sorted(runs, key=lambda run: (run.result["model"], run.result["seed"], run.directory.path.name))
     groups = group_runs(runs)
     ranks = {group.name: [run.ranks for run in group.runs] for group in groups}
-    estimates = {(line.model, line.metric): line for line in estimate(ranks, METRICS)}
+    fixed = [group.name for group in groups if group.seed_independent]
+    estimates = {(line.model, line.metric): line for line in estimate(ranks, METRICS, seed_independent=fixed)}
     groups.sort(key=lambda group: (-estimates[group.name, RANKED_BY].value, group.name))
     reference = find_reference(groups, reference)
     pairs = [(group.name, reference) for group in groups if group.name != reference]
@@ -100,8 +101,8 @@ def assemble(runs: Sequence[Evaluated], reference: str | None, failures: Sequenc
         protocol=protocol,
         reference=reference,
         models=[one_model(g, {metric: estimates[g.name, metric] for metric in METRICS}, plan) for g in groups],
-        comparisons=compare(ranks, pairs, TESTED) if pairs else [],
-        slices=slice_groups(ranks, TESTED, catalogue),
+        comparisons=compare(ranks, pairs, TESTED, seed_independent=fixed),
+        slices=slice_groups(ranks, TESTED, catalogue, fixed),
         failures=[one for one in failures if one.get("dataset", protocol["dataset"]) == protocol["dataset"]],
         catalogue=catalogue,
     )
@@ -115,7 +116,7 @@ def one_model(group: ModelRuns, estimates: dict[str, Estimate], plan: Mapping) -
         name=group.name,
         model=group.model,
         seeds=[run.result["seed"] for run in runs],
-        seed_independent=group.model in plan.get("seed_independent", ()),
+        seed_independent=group.seed_independent,
         estimates=estimates,
         costs=costs(group, details),
         beyond=beyond_accuracy(details),

@@ -7,13 +7,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recbole_tme.evaluation.significance import CONFIDENCE, RESAMPLES, Estimate
-from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.evaluation.significance import CONFIDENCE, RESAMPLES, Estimate, untested
+from recbole_tme.evaluation.summary import shown_name, shown_p
 from recbole_tme.report.axes import with_sign
 from recbole_tme.report.section import METRICS, RANKED_BY, TESTED, Model, Section
 from recbole_tme.report.slices import FEWEST_SESSIONS, LAST_CLICK, POPULARITY_CLASSES, SLICE_RESAMPLES, SliceGroup
 
 NOTHING = "-"
+METHODS = (
+    f"over seeds and sessions by a two-level analysis of variance with Student's t, over sessions alone by "
+    f"{RESAMPLES:,} resamples of whole sessions"
+)
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,19 @@ def intervals(section: Section) -> Sheet:
     head = ["model"]
     for name in ("", "last click "):
         head += [f"{name}{shown_name(metric)}" for metric in TESTED]
+    head.append("over")
     rows = [
         [
             model.name,
             *(with_interval(model.estimates[metric]) for metric in TESTED),
             *(with_interval(last.estimates[model.name, metric]) for metric in TESTED),
+            model.estimates[RANKED_BY].over,
         ]
         for model in section.models
     ]
     note = (
-        f"{CONFIDENCE:.0%} percentile intervals by resampling whole test sessions ({RESAMPLES:,} times; last click "
-        f"{SLICE_RESAMPLES:,} times); last click: one instance per session, its last"
+        f"{CONFIDENCE:.0%} intervals; over: what varies in them; {METHODS} (last click {SLICE_RESAMPLES:,} resamples); "
+        "last click: one instance per session, its last"
     )
     return Sheet("intervals", "Intervals", head, rows, note)
 
@@ -102,19 +108,25 @@ def differences(section: Section) -> Sheet:
             shown_name(line.metric),
             with_sign(100 * line.difference),
             f"{with_sign(100 * line.low)} .. {with_sign(100 * line.high)}",
-            f"{line.p:.4f}",
-            f"{line.p_holm:.4f}",
+            line.over,
+            shown_p(line.p),
+            shown_p(line.p_holm),
             with_sign(line.effect),
             percent(line.equal_sessions),
         ]
         for line in section.comparisons
     ]
-    head = ["model", "metric", "difference", f"{CONFIDENCE:.0%} interval", "p", "Holm p", "effect", "equal sessions"]
+    head = ["model", "metric", "difference", f"{CONFIDENCE:.0%} interval", "over", "p", "Holm p", "effect"]
+    head.append("equal sessions")
     note = (
-        f"Model minus {section.reference} in points, on the same test sessions; p two-sided from {RESAMPLES:,} paired "
-        f"resamples of whole sessions, Holm p adjusted for these {len(rows)} comparisons; effect is the difference in "
-        "standard deviations of the sessions' differences; equal sessions (%) are those on which both do equally"
+        f"Model minus {section.reference} in points, on the same test sessions; over: what varies in the interval; "
+        f"{METHODS}; Holm p is adjusted for the comparisons with a p value, "
+        f"{sum(not math.isnan(line.p) for line in section.comparisons)} of these {len(rows)}; effect is the difference "
+        "in standard deviations of the sessions' differences; equal sessions (%) are those on which both do equally"
     )
+    advice = untested(section.comparisons)
+    if advice:
+        note += f"; {advice}"
     return Sheet("differences", f"Differences to {section.reference}", head, rows, note, 2)
 
 
@@ -131,7 +143,7 @@ def slice_sheet(section: Section, group: SliceGroup) -> Sheet:
             cells = [with_interval(part.estimates[model.name, metric]) for part in parts]
             rows.append([model.name, shown_name(metric), *cells])
     head = ["model", "metric", *(part.name for part in parts)]
-    note = f"Percent; intervals from {SLICE_RESAMPLES:,} resamples, with at least {FEWEST_SESSIONS} sessions"
+    note = f"Percent; intervals as in the table of all instances, with at least {FEWEST_SESSIONS} sessions"
     if group.key == "popularity":
         note += f"; each class of items clicked in training has about 1/{POPULARITY_CLASSES} of all clicks there"
     return Sheet(group.key, f"By {group.title}", head, rows, note, 2)

@@ -13,11 +13,11 @@ from recbole_tme.evaluation.significance import (
     Comparison,
     Estimate,
 )
-from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.evaluation.summary import shown_name, shown_p
 
 SLICES = ("all", "repeat", "new", "last_click")
 CSV_HEAD = (
-    *("model", "reference", "metric", "points", "low", "high", "p", "p_holm", "effect", "equal_sessions"),
+    *("model", "reference", "metric", "points", "low", "high", "over", "p", "p_holm", "effect", "equal_sessions"),
     *("sessions", "seeds", "seed_spread"),
 )
 
@@ -27,8 +27,8 @@ def part(ranks: Ranks, name: str) -> Ranks:
     return ranks.select(slice_masks(ranks)[name])
 
 
-def method(instances: str, resamples: int, seed: int, n_comparisons: int) -> str:
-    """How the figures came about, in words."""
+def method(instances: str, resamples: int, seed: int, n_tests: int | None) -> str:
+    """How the figures came about, in words; ``n_tests`` is the number of p values, None where nothing is compared."""
     shown = {
         "all": "all test instances",
         "repeat": "instances whose target was clicked earlier in its session",
@@ -36,20 +36,31 @@ def method(instances: str, resamples: int, seed: int, n_comparisons: int) -> str
         "last_click": "the last instance of each session",
     }[instances]
     text = (
-        f"{shown}; {CONFIDENCE:.0%} percentile intervals from {resamples:,} bootstrap resamples of whole "
+        f"{shown}; {CONFIDENCE:.0%} intervals; over: what varies in them; over seeds and sessions by a two-level "
+        f"analysis of variance with Student's t, over sessions alone by {resamples:,} bootstrap resamples of whole "
         f"sessions (seed {seed}); figures in percent"
     )
-    if not n_comparisons:
+    if n_tests is None:
         return text
     return (
-        f"{text}, differences in points with two-sided p values from the same resamples, adjusted by Holm for "
-        f"{n_comparisons} comparisons; effect = difference in standard deviations of the sessions' differences"
+        f"{text}, differences in points; Holm p is adjusted for the {n_tests} comparisons with a p value; effect = "
+        "difference in standard deviations of the sessions' differences"
     )
 
 
-ESTIMATE_HEAD = ("model", "metric", "mean", "95 % interval", "seeds", "± over seeds", "tied targets", "sessions")
+ESTIMATE_HEAD = (
+    "model",
+    "metric",
+    "mean",
+    "95 % interval",
+    "over",
+    "seeds",
+    "± over seeds",
+    "tied targets",
+    "sessions",
+)
 COMPARISON_HEAD = (
-    *("model − reference", "metric", "difference", "95 % interval", "p", "Holm p", "effect"),
+    *("model − reference", "metric", "difference", "95 % interval", "over", "p", "Holm p", "effect"),
     *("equal sessions", "sessions"),
 )
 
@@ -60,6 +71,7 @@ def estimate_cells(line: Estimate) -> list[str]:
         shown_name(line.metric),
         f"{100 * line.value:.2f}",
         f"{100 * line.low:.2f} .. {100 * line.high:.2f}",
+        line.over,
         str(line.seeds),
         "-" if np.isnan(line.spread) else f"{100 * line.spread:.2f}",
         f"{100 * line.tie_share:.2f}",
@@ -73,8 +85,9 @@ def comparison_cells(line: Comparison) -> list[str]:
         shown_name(line.metric),
         f"{100 * line.difference:+.2f}",
         f"{100 * line.low:+.2f} .. {100 * line.high:+.2f}",
-        f"{line.p:.4f}",
-        f"{line.p_holm:.4f}",
+        line.over,
+        shown_p(line.p),
+        shown_p(line.p_holm),
         f"{line.effect:+.3f}",
         f"{100 * line.equal_sessions:.1f}",
         f"{line.sessions:,}",
@@ -87,9 +100,12 @@ def csv_rows(estimates: Sequence[Estimate], comparisons: Sequence[Comparison]) -
     for line in estimates:
         spread = "" if np.isnan(line.spread) else 100 * line.spread
         points = [100 * line.value, 100 * line.low, 100 * line.high]
-        rows.append([line.model, "", line.metric, *points, "", "", "", "", line.sessions, line.seeds, spread])
+        rows.append(
+            [line.model, "", line.metric, *points, line.over, "", "", "", "", line.sessions, line.seeds, spread]
+        )
     for line in comparisons:
         points = [100 * line.difference, 100 * line.low, 100 * line.high]
-        tests = [line.p, line.p_holm, line.effect, line.equal_sessions]
+        p = ["", ""] if np.isnan(line.p) else [line.p, line.p_holm]
+        tests = [line.over, *p, line.effect, line.equal_sessions]
         rows.append([line.model, line.reference, line.metric, *points, *tests, line.sessions, "", ""])
     return rows

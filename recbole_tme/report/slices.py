@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,7 +57,10 @@ class SliceGroup:
 
 
 def slice_groups(
-    models: Mapping[str, Sequence[Ranks]], metrics: Sequence[str], catalogue: ItemList | None
+    models: Mapping[str, Sequence[Ranks]],
+    metrics: Sequence[str],
+    catalogue: ItemList | None,
+    seed_independent: Collection[str] = (),
 ) -> list[SliceGroup]:
     """Every cut of the test set.
 
@@ -65,6 +68,7 @@ def slice_groups(
         models: a model's ranks, one per seed, by its name; all of the same instances.
         metrics: names with their K.
         catalogue: clicks per item, for the cut by popularity; ``None`` leaves it out.
+        seed_independent: names of the models that no seed can change.
     """
     ranks = next(iter(models.values()))[0]
     kinds = {shown: slice_masks(ranks)[name] for name, shown in KINDS.items()}
@@ -74,10 +78,11 @@ def slice_groups(
     ]
     if catalogue is not None:
         cuts.append(("popularity", "clicks of the target in training", True, popularity_masks(ranks, catalogue.clicks)))
-    return [
-        SliceGroup(key, title, ordered, [_slice(n, mask, models, metrics) for n, mask in masks.items() if mask.any()])
-        for key, title, ordered, masks in cuts
-    ]
+
+    def slices(masks: Mapping[str, np.ndarray]) -> list[Slice]:
+        return [_slice(n, mask, models, metrics, seed_independent) for n, mask in masks.items() if mask.any()]
+
+    return [SliceGroup(key, title, ordered, slices(masks)) for key, title, ordered, masks in cuts]
 
 
 def length_masks(length: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,10 +124,16 @@ def popularity_classes(clicks: np.ndarray) -> np.ndarray:
     return np.where(values > 0, group, 0)[inverse]
 
 
-def _slice(name: str, mask: np.ndarray, models: Mapping[str, Sequence[Ranks]], metrics: Sequence[str]) -> Slice:
+def _slice(
+    name: str,
+    mask: np.ndarray,
+    models: Mapping[str, Sequence[Ranks]],
+    metrics: Sequence[str],
+    seed_independent: Collection[str],
+) -> Slice:
     parts = {model: [ranks.select(mask) for ranks in runs] for model, runs in models.items()}
     sessions = len(np.unique(next(iter(parts.values()))[0].session))
-    lines = estimate(parts, metrics, resamples=SLICE_RESAMPLES)
+    lines = estimate(parts, metrics, resamples=SLICE_RESAMPLES, seed_independent=seed_independent)
     if sessions < FEWEST_SESSIONS:
         lines = [replace(line, low=float("nan"), high=float("nan")) for line in lines]
     return Slice(name, int(mask.sum()), sessions, {(line.model, line.metric): line for line in lines})

@@ -11,9 +11,22 @@ from recbole_tme.report.section import Model, Section
 from recbole_tme.utils import tabular
 
 HEAD = (
-    *("dataset", "protocol", "model", "slice", "part", "metric", "value", "low", "high", "seeds", "seed_spread"),
+    *(
+        "dataset",
+        "protocol",
+        "model",
+        "slice",
+        "part",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "over",
+        "seeds",
+        "seed_spread",
+    ),
     *("tie_share", "instances", "sessions", "reference", "difference", "difference_low", "difference_high"),
-    *("p", "p_holm", "effect", "equal_sessions", "note"),
+    *("difference_over", "p", "p_holm", "effect", "equal_sessions", "note"),
 )
 
 
@@ -54,6 +67,7 @@ def accuracy(line: Estimate, group: str, part: str, instances: int) -> dict:
         "value": line.value,
         "low": line.low,
         "high": line.high,
+        "over": line.over,
         "seeds": line.seeds,
         "seed_spread": line.spread,
         "tie_share": line.tie_share,
@@ -67,7 +81,7 @@ def against(line: Comparison | None) -> dict:
     if line is None:
         return {}
     tested = asdict(line)
-    renamed = {"difference_low": line.low, "difference_high": line.high}
+    renamed = {"difference_low": line.low, "difference_high": line.high, "difference_over": line.over}
     return renamed | {k: tested[k] for k in ("reference", "difference", "p", "p_holm", "effect", "equal_sessions")}
 
 

@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation import significance
+from recbole_tme.evaluation import resampling
 from recbole_tme.evaluation.metrics import evaluate, slice_masks
 from recbole_tme.evaluation.ranks import Ranks
+from recbole_tme.evaluation.resampling import effect_sizes, p_values, resampled_means, session_sums
 from recbole_tme.evaluation.significance import (
+    BOTH,
+    SESSIONS,
+    THESE_RUNS,
+    THIS_RUN,
     compare,
-    effect_sizes,
     estimate,
     holm,
-    p_values,
-    resampled_means,
     same_instances,
-    session_sums,
+    untested,
 )
 from recbole_tme.evaluation.summary import distinct_names
 
@@ -60,7 +62,7 @@ def loop_bootstrap(values: np.ndarray, session: np.ndarray, resamples: int, seed
 
 @pytest.mark.parametrize("draws", [1, 100, 2**18])
 def test_resampling_matches_a_loop_whatever_is_drawn_at_once(monkeypatch, draws):
-    monkeypatch.setattr(significance, "DRAWS", draws)
+    monkeypatch.setattr(resampling, "DRAWS", draws)
     values = np.random.default_rng(0).random((len(SESSION), 2))
     means = resampled_means(*session_sums(values, SESSION), resamples=30, seed=11)
     for column in (0, 1):
@@ -106,21 +108,64 @@ def test_seeds_are_averaged_by_instance_and_their_spread_is_told():
     differences = reciprocal - np.where(other.rank <= 20, 1 / other.rank, 0)
     means = loop_bootstrap(differences, SESSION, FAST["resamples"], FAST["seed"])
     assert (pair.low, pair.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+
+
+KINDS = [
+    # Seeds of A and of B, which of them no seed can change, and what varies in the interval of their difference.
+    (1, 1, "", THESE_RUNS),
+    (3, 1, "", THESE_RUNS),
+    (1, 3, "A", BOTH),
+    (1, 1, "A", THESE_RUNS),
+    (2, 2, "", BOTH),
+    (1, 1, "AB", SESSIONS),
+    (2, 1, "AB", SESSIONS),
+]
+
+
+@pytest.mark.parametrize(("of_a", "of_b", "fixed", "over"), KINDS)
+def test_what_varies_in_an_interval_follows_from_the_seeds_there_are(of_a, of_b, fixed, over):
+    models = {
+        name: [random_model(i if name not in fixed else 0, SESSION, shift) for i in range(10 * n, 10 * n + n)]
+        for name, n, shift in (("A", of_a, 0.0), ("B", of_b, 0.1))
+    }
+    (line,) = compare(models, [("A", "B")], ["MRR@20"], seed_independent=list(fixed), **FAST)
+    assert line.over == over and line.low < line.difference < line.high
+    assert np.isnan(line.p) == np.isnan(line.p_holm) == (over == THESE_RUNS) == bool(untested([line]))
+    for name, n in (("A", of_a), ("B", of_b)):
+        (own,) = estimate({name: models[name]}, ["MRR@20"], seed_independent=list(fixed), **FAST)
+        assert own.over == (SESSIONS if name in fixed else BOTH if n > 1 else THIS_RUN)
+        assert own.low < own.value < own.high
+
+
+def test_p_values_over_sessions_are_those_of_the_resamples():
+    a, b = random_model(1, SESSION, 0.5), random_model(2, SESSION)
+    (line,) = compare({"A": [a], "B": [b]}, [("A", "B")], ["P@20"], seed_independent=["A", "B"], **FAST)
+    means = loop_bootstrap((a.rank <= 20) * 1.0 - (b.rank <= 20), SESSION, FAST["resamples"], FAST["seed"])
     fewer = min((means <= 0).sum(), (means >= 0).sum())
-    assert pair.p == min(1, 2 * (fewer + 1) / (len(means) + 1))
+    assert line.p == min(1, 2 * (fewer + 1) / (len(means) + 1))
+
+
+def test_lines_without_a_p_value_do_not_count_in_holms_family():
+    models = {"A": [random_model(1, SESSION)], "B": [random_model(s, SESSION, 0.3) for s in (2, 3)], "C": None}
+    models["C"] = [random_model(s, SESSION) for s in (4, 5)]
+    among = compare(models, [("A", "C"), ("B", "C")], ["MRR@20"], **FAST)
+    assert np.isnan(among[0].p_holm) and among[1].p_holm == among[1].p
+    assert untested(among).count("single seed") == 1 and not untested(among[1:])
 
 
 def test_equal_models_differ_by_nothing_with_certainty():
-    model = random_model(1, SESSION)
-    for line in compare({"A": [model], "B": [model]}, [("A", "B")], ["P@20", "MRR@20", "NDCG@20"], **FAST):
+    models = {"A": [random_model(1, SESSION)], "B": [random_model(1, SESSION)]}
+    metrics = ["P@20", "MRR@20", "NDCG@20"]
+    for line in compare(models, [("A", "B")], metrics, seed_independent=["A", "B"], **FAST):
         assert (line.difference, line.low, line.high, line.effect) == (0, 0, 0, 0)
         assert line.p == line.p_holm == line.equal_sessions == 1
 
 
 def test_a_better_model_is_told_from_a_worse_one_and_the_mirror_image_is_exact():
     models = {"good": [random_model(1, SESSION, shift=3.0)], "bad": [random_model(2, SESSION)]}
-    (line,) = compare(models, [("good", "bad")], ["MRR@20"], **FAST)
-    (mirror,) = compare(models, [("bad", "good")], ["MRR@20"], **FAST)
+    given = FAST | {"seed_independent": ["good", "bad"]}
+    (line,) = compare(models, [("good", "bad")], ["MRR@20"], **given)
+    (mirror,) = compare(models, [("bad", "good")], ["MRR@20"], **given)
     assert 0 < line.low < line.difference < line.high and line.effect > 0 and line.p == 2 / 401
     # The quantiles are interpolated between resamples, which rounds.
     assert (mirror.difference, mirror.effect) == pytest.approx((-line.difference, -line.effect))
@@ -130,8 +175,9 @@ def test_a_better_model_is_told_from_a_worse_one_and_the_mirror_image_is_exact()
 
 def test_a_pairs_line_does_not_depend_on_its_company_but_for_holm():
     models = {name: [random_model(seed, SESSION)] for seed, name in enumerate("ABC")}
-    (alone,) = compare(models, [("A", "B")], ["P@20"], **FAST)
-    among = compare(models, [("C", "B"), ("A", "B")], ["MRR@20", "P@20"], **FAST)[3]
+    given = FAST | {"seed_independent": ["A", "B", "C"]}
+    (alone,) = compare(models, [("A", "B")], ["P@20"], **given)
+    among = compare(models, [("C", "B"), ("A", "B")], ["MRR@20", "P@20"], **given)[3]
     # Sums over more columns are added up in another order.
     assert (among.low, among.high, among.effect) == pytest.approx((alone.low, alone.high, alone.effect))
     assert (among.difference, among.p) == (alone.difference, alone.p) and among.p_holm >= alone.p_holm == alone.p
@@ -139,13 +185,19 @@ def test_a_pairs_line_does_not_depend_on_its_company_but_for_holm():
 
 def test_other_numbers_for_the_sessions_change_nothing():
     number = np.random.default_rng(0).permutation(1000)[SESSION]
+    given = FAST | {"seed_independent": ["A", "B"]}
     for before, after in zip(
-        compare({"A": [random_model(1, SESSION)], "B": [random_model(2, SESSION)]}, [("A", "B")], ["P@20"], **FAST),
+        compare(
+            {name: [random_model(seed, SESSION)] for seed, name in ((1, "A"), (2, "B"))},
+            [("A", "B")],
+            ["P@20"],
+            **given,
+        ),
         compare(
             {name: [replace(random_model(seed, SESSION), session=number)] for seed, name in ((1, "A"), (2, "B"))},
             [("A", "B")],
             ["P@20"],
-            **FAST,
+            **given,
         ),
     ):
         assert before == after
@@ -163,7 +215,8 @@ def test_the_order_of_sessions_matters_no_more_than_the_seed():
 
 def test_the_seed_decides_and_another_one_draws_other_sessions():
     models = {name: [random_model(seed, SESSION)] for seed, name in ((1, "A"), (2, "B"))}
-    lines = [compare(models, [("A", "B")], ["MRR@20"], resamples=200, seed=seed)[0] for seed in (0, 0, 1)]
+    fixed = ["A", "B"]
+    lines = [compare(models, [("A", "B")], ["MRR@20"], 200, seed, seed_independent=fixed)[0] for seed in (0, 0, 1)]
     assert lines[0] == lines[1] != lines[2]
 
 

@@ -58,9 +58,13 @@ def test_figures_are_those_of_scipy_on_the_raw_ranks(runs, tmp_path):
     per_seed = [float((some_ranks(6.0, seed).rank <= 20).mean()) for seed in (1, 2)]
     assert float(row["value"]) == pytest.approx(statistics.fmean(per_seed))
     assert float(row["seed_spread"]) == pytest.approx(statistics.stdev(per_seed))
-    for values, names in (
-        (own, ("low", "high")),
-        (own - (bad.rank <= 20), ("difference_low", "difference_high")),
+    assert (row["over"], row["difference_over"]) == ("seeds and sessions", "sessions, these two trained runs")
+    single = line(rows, model="Bad", slice="all", metric="hit@20")
+    assert single["over"] == "sessions, this trained run"
+    assert float(row["low"]) < float(row["value"]) < float(row["high"])
+    for values, interval_of, names in (
+        (bad.rank <= 20, single, ("low", "high")),
+        (own - (bad.rank <= 20), row, ("difference_low", "difference_high")),
     ):
         sums, counts = by_session(values, good.session)
         interval = scipy.stats.bootstrap(
@@ -71,27 +75,34 @@ def test_figures_are_those_of_scipy_on_the_raw_ranks(runs, tmp_path):
             rng=np.random.default_rng(1),
         ).confidence_interval
         width = interval.high - interval.low
-        assert float(row[names[0]]) == pytest.approx(interval.low, abs=0.1 * width)
-        assert float(row[names[1]]) == pytest.approx(interval.high, abs=0.1 * width)
+        assert float(interval_of[names[0]]) == pytest.approx(interval.low, abs=0.1 * width)
+        assert float(interval_of[names[1]]) == pytest.approx(interval.high, abs=0.1 * width)
     sums, counts = by_session(own - (bad.rank <= 20), good.session)
     assert float(row["difference"]) == pytest.approx(sums.sum() / counts.sum())
-    assert float(row["p"]) < 0.01
+    assert row["p"] == row["p_holm"] == ""
     assert scipy.stats.wilcoxon(sums / counts).pvalue < 0.01
 
 
 def test_a_twin_of_the_reference_is_not_told_from_it_and_a_worse_model_is(runs, tmp_path):
+    for seed in (1, 2, 3):
+        make_run(runs, "Worse", some_ranks(40.0, seed), seed)
     rows = report(runs, tmp_path / "out", reference="Good")
     for metric in ("hit@20", "mrr@20"):
         twin = line(rows, model="Twin", slice="all", metric=metric)
         assert float(twin["p"]) > 0.05 and float(twin["effect"]) == 0.0 == float(twin["difference"])
         assert float(twin["difference_low"]) <= 0 <= float(twin["difference_high"])
-        worse = line(rows, model="Bad", slice="all", metric=metric)
+        worse = line(rows, model="Worse", slice="all", metric=metric)
         assert float(worse["p_holm"]) < 0.05 and float(worse["difference_high"]) < 0
+        single = line(rows, model="Bad", slice="all", metric=metric)
+        assert single["p"] == "" and float(single["difference_high"]) < 0
 
 
 def test_p_values_are_adjusted_over_all_of_them(runs, tmp_path):
-    rows = [row for row in report(runs, tmp_path / "out") if row["reference"]]
-    assert len(rows) == 6
+    for seed in (1, 2, 3):
+        make_run(runs, "Worse", some_ranks(14.0, seed), seed)
+    rows = [row for row in report(runs, tmp_path / "out") if row["p"]]
+    # Two metrics of Good or Twin, whichever is not the reference, and of Worse; none of the two with one seed.
+    assert len(rows) == 4
     ordered = sorted(rows, key=lambda row: float(row["p"]))
     highest = 0.0
     for i, row in enumerate(ordered):
@@ -186,12 +197,17 @@ def test_the_plan_is_told(runs, tmp_path):
     plan = {
         "command": "recbole-tme compare --models=Good,Bad",
         "tuning": {"Good": {"model": "Good", "budget": "20 trials", "trials": 18, "seconds": 3600.0}},
-        "seed_independent": ["Bad"],
     }
+    make_run(runs, "SPop", some_ranks(18.0, 3))
     rows = report(runs, tmp_path / "out", plan=plan)
     text, page = ((tmp_path / "out" / name).read_text() for name in ("comparison.md", "report.html"))
     assert "20 trials; used 18 trials, 3,600 s" in text and "20 trials; used 18 trials" in page
-    assert "| Bad | 1* |" in text and "| Good | 2 |" in text and "recbole-tme compare --models=Good,Bad" in page
+    assert (
+        "| SPop | 1* |" in text
+        and "| Bad | 1 |" in text
+        and "| Good | 2 |" in text
+        and "recbole-tme compare --models=Good,Bad" in page
+    )
     assert float(line(rows, model="Good", metric="tuning_trials")["value"]) == 18
 
 
