@@ -99,7 +99,7 @@ class ModelSettings:
         if key in self._tolerated or (isinstance(key, str) and key in self._config):
             return
         caller = sys._getframe(1)
-        while caller.f_code.co_filename == __file__:
+        while caller.f_code.co_filename == __file__ and caller.f_back is not None:
             caller = caller.f_back
         model_class = self._config.model_class
         name, place = registry.innermost(model_class).__name__, f"{caller.f_code.co_filename}:{caller.f_lineno}"

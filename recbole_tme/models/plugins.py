@@ -30,7 +30,7 @@ def execute(path: Path) -> ModuleType:
     if name in sys.modules:
         raise UserError(f"plugin {path}: a plugin called {path.stem} is loaded already; rename one of the files")
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise UserError(f"plugin {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     # Registered before it runs, as an import would do: dataclasses and pickle look classes up there.
@@ -95,8 +95,8 @@ def plugin_to_blame(error: BaseException) -> PluginError | None:
 
     For a command line's last resort: code that runs a model's methods for long has :func:`blaming` around it.
     """
-    loaded = [module.__file__ for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
-    place = _last_line(error, [Path(file) for file in loaded])
+    files = [module.__file__ for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
+    place = _last_line(error, [Path(file) for file in files if file])
     if place is None:
         return None
     found = PluginError(f"plugin {place}: {one_line(error)}")
@@ -129,8 +129,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _line_of_syntax_error(path: Path, error: BaseException) -> str | None:
-    is_here = isinstance(error, SyntaxError) and error.filename == str(path) and error.lineno
-    return f"{path}:{error.lineno}" if is_here else None
+    if isinstance(error, SyntaxError) and error.filename == str(path) and error.lineno:
+        return f"{path}:{error.lineno}"
+    return None
 
 
 def _last_line(error: BaseException, files: Collection[Path]) -> str | None:

@@ -206,23 +206,27 @@ def undescribed_key(name: str, default: Any, source: Path) -> Key:
 def _declarations(path: Path) -> Iterator[tuple[str, Any, str, tuple[str, str] | None]]:
     """Name, default, place and comment (its types and the rest) of each key of a property file."""
     values, nodes = read_nodes(path)
-    if values is not None and not isinstance(values, dict):
+    values = {} if values is None else values
+    if not isinstance(values, dict):
         raise UserError(f"{path} must hold key: value lines, not a {type(values).__name__}")
     text = path.read_text(encoding="utf-8-sig").splitlines()
     for key_node, value_node in nodes:
-        name = key_node.value
+        name, where = key_node.value, f"{path}:{key_node.start_mark.line + 1}"
+        if not isinstance(name, str) or name not in values:
+            raise UserError(f"{where}: the key {name!r} is not a name; quote it if it is meant as one")
         line = text[key_node.start_mark.line]
         on_this_line = value_node.end_mark.line == key_node.start_mark.line
         match = _COMMENT.search(line[(value_node if on_this_line else key_node).end_mark.column :])
         comment = (match["types"], match["rest"].strip()) if match else None
-        yield name, values[name], f"{path}:{key_node.start_mark.line + 1}", comment
+        yield name, values[name], where, comment
 
 
 def _key(name: str, default: Any, types: str, rest: str, path: Path, strict: bool, where: str) -> Key:
     kinds = [kind.strip() for kind in types.split(" or ") if kind.strip()]
     nullable = "None" in kinds
     kinds = [kind for kind in kinds if kind != "None"]
-    interval, choices = None, ()
+    interval: tuple[str, float, float, str] | None = None
+    choices: tuple[str, ...] = ()
     if strict:
         unknown = [kind for kind in kinds if not _is_type(kind)]
         if unknown or not (kinds or nullable):

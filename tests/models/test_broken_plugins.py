@@ -269,6 +269,8 @@ def test_what_is_no_python_file(capsys, plugin, message):
         ("learning_rate: 200", [], r"Mine\.yaml:1: learning_rate must be float in \(0, 100\]"),
         ("learning_rate: 0.1  # (float) Rate.", ["--learning_rate=200"], r"learning_rate must be float in \(0, 100\]"),
         ("learning_rate: 0.1", ["--learning_rate=200"], r"learning_rate must be float in \(0, 100\]"),
+        ("1: 2", [], r"Mine\.yaml:1: the key '1' is not a name"),
+        ("? [a]\n: 1", [], r"Mine\.yaml:1: "),
         ("- a", [], r"Mine\.yaml must hold key: value lines"),
         ("a: [", [], r"Mine\.yaml:\d: not valid YAML"),
         ("a: 1\na: 2", [], r"Mine\.yaml:2: not valid YAML: key 'a' is given twice"),
