@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from recbole_tme.errors import UserError
+from recbole_tme.utils.installing import recbole_missing
 
 # Each is a module with add_arguments(parser) and run(arguments); it is imported when its command is called. One with
 # TAKES_KEYS = True finds the configuration keys among its arguments as ``arguments.overrides``.
@@ -41,6 +42,11 @@ def main(argv: list[str] | None = None) -> int:
         return dispatch(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name != "recbole":
+            raise
+        print(f"error: {recbole_missing()}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Whoever read the output has closed it (| head); Python would complain once more at exit.

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from recbole_tme.utils import hardware, versions
+from recbole_tme.utils.installing import recbole_missing
 
 REQUIRED_IMPORTS = ("numpy", "pandas", "scipy", "pyarrow", "torch", "recbole.config", "recbole.trainer")
 
@@ -37,14 +38,10 @@ def _versions() -> Iterable[tuple[str, str]]:
     for tested in versions.TESTED:
         version = installed.get(tested.package)
         if version is None:
-            yield (
-                ("ok", f"{tested.package} not installed (optional)")
-                if tested.optional
-                else (
-                    "broken",
-                    f"{tested.package} is not installed; tested: {tested}",
-                )
-            )
+            if tested.optional:
+                yield "ok", f"{tested.package} not installed (optional)"
+            elif tested.package != "recbole":  # which is tried below
+                yield "broken", f"{tested.package} is not installed; tested: {tested}"
         elif tested.low <= versions.version_tuple(version) < tested.below:
             yield "ok", f"{tested.package} {version}"
         else:
@@ -57,6 +54,9 @@ def _imports() -> Iterable[tuple[str, str]]:
             importlib.import_module(name)
         # Whatever a broken installation raises is the finding.
         except Exception as error:
+            if getattr(error, "name", None) == "recbole":
+                yield "broken", recbole_missing()
+                return
             reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
             yield "broken", f"import {name}: {type(error).__name__}: {reason}"
 
@@ -68,6 +68,10 @@ def _conflicts() -> Iterable[tuple[str, str]]:
         yield ("note" if "ray" in conflict.lower() else "broken"), conflict
     if versions.version_tuple(installed.get("pandas", "0")) >= (3,):
         yield "note", "pandas 3: stock RecBole data sets are refused (recbole-tme's own are not affected)"
+    if "ray" not in installed:
+        yield "note", "no Ray: no tune, no --ray-address, and stock RecBole's quick_start cannot be imported"
+    elif versions.version_tuple(installed["ray"]) >= (2, 7):
+        yield "note", "Ray 2.7 and later: stock RecBole's own search by Ray fails (recbole-tme tune is not affected)"
 
 
 def _device() -> Iterable[tuple[str, str]]:

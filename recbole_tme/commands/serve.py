@@ -25,6 +25,7 @@ from recbole_tme.serving.server.models import Models, Served
 from recbole_tme.serving.server.protection import Access, read_token
 from recbole_tme.serving.server.serve import Reloader, address, is_loopback, listening_socket, serve
 from recbole_tme.serving.server.workers import run_workers
+from recbole_tme.utils.installing import install_extra
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 MOST_WORKERS = 64
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 importlib.import_module(package)
             except ImportError as error:
-                raise UserError(f"{error.name} is not installed; pip install 'recbole_tme[serve]'") from error
+                raise UserError(f"{error.name} is not installed; run: {install_extra('serve')}") from error
         folders, split = named_models(args.run, args.model), shares(args.split)
         token = None if args.token_file is None else read_token(args.token_file)
         log = None if args.access_log is None else AccessLog(args.access_log).write

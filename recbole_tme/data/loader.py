@@ -96,7 +96,8 @@ class SessionTrainLoader(TrainDataLoader, _SessionLoader):
         for rows in self._epoch()[self._done :]:
             self._done += 1
             rows = rows[distributed.rank() :: distributed.size()]
-            yield self.collate_fn(rows) if len(rows) else self._dataset[rows]
+            # RecBole makes an array of the rows in a way that NumPy will refuse for tensors.
+            yield self.collate_fn(rows.numpy()) if len(rows) else self._dataset[rows]
         self._epoch_start = self.generator.get_state()
         self._done = 0
 
@@ -158,7 +159,7 @@ class SessionEvalLoader(FullSortEvalDataLoader, _SessionLoader):
 
     def __iter__(self) -> Iterator[tuple]:
         for rows in torch.arange(self.sample_size).split(self.step):
-            yield self.collate_fn(rows)
+            yield self.collate_fn(rows.numpy())
 
     def ranked_batches(self) -> Iterator[tuple[Interaction, Tensor]]:
         """Batches of similar prefix lengths, longest first, each with its instances' positions in the data set.

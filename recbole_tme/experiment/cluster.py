@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from recbole_tme.experiment import ray_versions
 
 # Bytes. Configurations and results go through the object store; data sets are read by each worker.
 OBJECT_STORE = 200 * 2**20
+# Where Ray keeps a folder per session, unless the environment says otherwise.
+RAY_LOGS = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
 # A task whose worker is killed (its node ends, memory runs out) is run once more.
 RETRIES = 1
 
@@ -72,7 +75,8 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
         resources: what each task will occupy.
 
     Raises:
-        UserError: Ray is not installed, nothing answers at the address, or no node is large enough for one task.
+        UserError: Ray is not installed or does not start, nothing answers at the address, or no node is large enough
+            for one task.
     """
     resources = resources or Resources()
     check_resources(resources)
@@ -90,16 +94,19 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
     }
     try:
         if address is None:
-            ray.init(
-                address="local",
-                num_cpus=local_cpus(),
-                num_gpus=torch.cuda.device_count(),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE,
-                **common,
-            )
+            with _starting("Ray does not start on this machine"):
+                ray.init(
+                    address="local",
+                    num_cpus=local_cpus(),
+                    num_gpus=torch.cuda.device_count(),
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE,
+                    **common,
+                )
         else:
-            ray.init(address=ray_versions.reachable_ray(address), **common)
+            found = ray_versions.reachable_ray(address)
+            with _starting(f"the Ray at {address} does not take this program"):
+                ray.init(address=found, **common)
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
             if not any(_fits(resources, node.get("CPU", 0), node.get("GPU", 0)) for node in nodes):
@@ -107,6 +114,16 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _starting(failure: str) -> Iterator[None]:
+    """What Ray raises when one of its processes dies at start, of whatever type and length, as one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+        raise UserError(f"{failure} ({reason}); its logs are in the newest folder of {RAY_LOGS}") from error
 
 
 def call_all(function: Callable, calls: Sequence[tuple], resources: Resources | None = None) -> Iterator[Outcome]:

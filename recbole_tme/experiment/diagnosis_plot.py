@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.utils.installing import install_extra
 
 
 class PlottingMissing(Exception):
@@ -28,7 +29,7 @@ def draw(found: Sequence[Mapping], form: str = "png") -> bytes:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise PlottingMissing("no plot, it needs matplotlib: pip install 'recbole_tme[plot]'") from error
+        raise PlottingMissing(f"no plot, it needs matplotlib; run: {install_extra('plot')}") from error
     metrics = [key for key in found[0]["robustness"]["curve"][0] if key != "rate"]
     drawing = Figure(figsize=(4.5 * (1 + len(metrics)), 3.8), layout="constrained")
     spectrum, *noise = drawing.subplots(1, 1 + len(metrics))

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from recbole_tme.errors import UserError
+from recbole_tme.utils.installing import install_extra
 
 # Seconds that a Ray cluster has to accept a connection, and again to answer.
 RAY_ANSWERS_WITHIN = 8
@@ -32,7 +33,7 @@ def import_ray() -> ModuleType:
             warnings.simplefilter("ignore")
             import ray
     except ImportError as error:
-        raise UserError(f"Ray cannot be imported ({error}); pip install 'ray[tune]>=2.6,<2.7'") from error
+        raise UserError(f"Ray cannot be imported ({error}); run: {install_extra('tune')}") from error
     return ray
 
 
@@ -53,7 +54,7 @@ def report_to_tuner() -> Callable[[dict], None]:
         report = getattr(module, "report", None)
         if callable(report) and "metrics" in inspect.signature(report).parameters:
             return report
-    raise UserError("this version of Ray reports metrics in no known way; pip install 'ray[tune]>=2.6,<2.7'")
+    raise UserError(f"this version of Ray reports metrics in no known way; run: {install_extra('tune')}")
 
 
 def tuner_state() -> tuple[str, Any]:

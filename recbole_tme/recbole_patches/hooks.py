@@ -19,6 +19,7 @@ from types import ModuleType
 from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
 from recbole_tme.recbole_patches import patches, stock
+from recbole_tme.utils.installing import recbole_missing
 
 
 def patch_trainer(module: ModuleType) -> None:
@@ -39,9 +40,15 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
 
 
 class RecBoleFinder(importlib.abc.MetaPathFinder):
-    """Finds our models as RecBole's modules, and patches RecBole's own modules as they are imported."""
+    """Finds our models as RecBole's modules, and patches RecBole's own modules as they are imported.
+
+    Where RecBole is not installed, importing it (and looking it up by ``importlib.util.find_spec``) is a
+    ModuleNotFoundError that says what to run: pip cannot install it along with this package from Python 3.12 on.
+    """
 
     def find_spec(self, fullname, path=None, target=None):
+        if fullname == "recbole" and self._real_spec(fullname, path, target) is None:
+            raise ModuleNotFoundError(recbole_missing(), name="recbole")
         if fullname in PATCHES or fullname == discovery.PACKAGE:
             return self._patched(self._real_spec(fullname, path, target))
         package, _, name = fullname.rpartition(".")

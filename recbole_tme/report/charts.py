@@ -74,7 +74,7 @@ def interval_plot(rows: Sequence[Interval], x_label: str, alt: str, signed: bool
             _line(x(row.low), y + 21, x(row.high), y + 21, f"interval {kind}"),
             f'<circle class="dot {kind}" cx="{x(row.value):.1f}" cy="{y + 21}" r="3.5"/>',
         ]
-    return _svg(bottom + 34, alt, parts)
+    return _svg(bottom + 38, alt, parts)
 
 
 def line_chart(
@@ -167,7 +167,7 @@ def grid_x(x: Scale, top: float, bottom: float, label: str, whole: bool = False)
 
 def grid_y(y: Scale, left: float, right: float, label: str) -> list[str]:
     """Horizontal lines with their figures to the left, and the axis's name above them."""
-    parts = [_text(2, 11, label, "label")]
+    parts = [_text(2, 12.5, label, "label")]
     for tick in y.ticks(6):
         parts.append(_line(left, y(tick), right, y(tick), "grid"))
         parts.append(_text(left - 5, y(tick) + 4, shown(tick), "tick end"))

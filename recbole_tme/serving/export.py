@@ -32,6 +32,7 @@ from recbole_tme.models.registry import innermost
 from recbole_tme.models.training_free.base import TrainingFree
 from recbole_tme.serving.saved import SavedModel, build_model
 from recbole_tme.utils.files import write_atomically, writing
+from recbole_tme.utils.installing import install_extra
 
 METADATA = "catalogue.json"
 FORMATS = ("torch", "onnx")
@@ -162,7 +163,7 @@ def _check_onnx(saved: SavedModel) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"--format=onnx needs {error.name}, which is not installed: pip install 'recbole_tme[onnx]'"
+            f"--format=onnx needs {error.name}, which is not installed; run: {install_extra('onnx')}"
         ) from error
     size = sum(tensor.numel() * tensor.element_size() for tensor in saved.weights.values())
     if size >= LARGEST_ONNX:

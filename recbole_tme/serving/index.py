@@ -27,6 +27,7 @@ from safetensors.numpy import save
 
 from recbole_tme.errors import UserError
 from recbole_tme.utils.files import write_atomically
+from recbole_tme.utils.installing import install_extra
 
 FILE_NAME = "index.safetensors"
 # To be raised whenever the same weights are indexed in another way.
@@ -105,7 +106,7 @@ def import_faiss():
     try:
         import faiss
     except ImportError as error:
-        raise UserError("the index needs faiss, which is not installed: pip install 'recbole_tme[index]'") from error
+        raise UserError(f"the index needs faiss, which is not installed; run: {install_extra('index')}") from error
     faiss.omp_set_num_threads(torch.get_num_threads())
     return faiss
 

@@ -12,6 +12,7 @@ from recbole_tme.tuning.journal import FAILED, Trial
 from recbole_tme.tuning.space import Parameter
 from recbole_tme.tuning.study import Study
 from recbole_tme.utils.files import write_atomically
+from recbole_tme.utils.installing import install_extra
 
 # Below this many scored trials nothing can be said about what matters.
 ENOUGH = 5
@@ -29,7 +30,7 @@ def write_plots(study: Study) -> str | None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return "no plots, they need matplotlib: pip install 'recbole_tme[plot]'"
+        return f"no plots, they need matplotlib; run: {install_extra('plot')}"
     drawings: dict[str, Callable] = {"history": draw_history, "parallel": draw_parallel}
     if importances(study, scored):
         drawings["importance"] = draw_importance

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from recbole_tme.errors import UserError
 from recbole_tme.tuning.space import Parameter, Space
+from recbole_tme.utils.installing import install_extra
 
 SEARCHES = ("optuna", "random", "hyperopt", "grid")
 
@@ -87,7 +88,7 @@ class OptunaSearch:
             import optuna
         except ImportError as error:
             raise UserError(
-                f"--search=optuna: Optuna cannot be imported ({error}); pip install 'recbole_tme[tune]'"
+                f"--search=optuna: Optuna cannot be imported ({error}); run: {install_extra('tune')}"
             ) from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._optuna, self._space = optuna, space
@@ -155,7 +156,7 @@ class HyperOptSearch:
             from hyperopt.base import Domain
         except ImportError as error:
             raise UserError(
-                f"--search=hyperopt: HyperOpt cannot be imported ({error}); pip install 'recbole_tme[tune]'"
+                f"--search=hyperopt: HyperOpt cannot be imported ({error}); run: {install_extra('tune')}"
             ) from error
         self._hyperopt, self._space = hyperopt, space
         # Every key is drawn, and the inactive ones are left out afterwards.

@@ -32,11 +32,11 @@ TESTED = (
     Tested("python", (3, 10), (3, 14)),
     Tested("recbole", (1, 2, 1), (1, 2, 2)),
     Tested("torch", (2, 6), (2, 14)),
-    Tested("numpy", (1, 26), (2, 5)),
+    Tested("numpy", (1, 26), (2, 6)),
     Tested("pandas", (2,), (3, 2)),
     Tested("scipy", (1, 11), (2,)),
     Tested("pyarrow", (15,), (27,)),
-    Tested("ray", (2, 6), (2, 7), optional=True),
+    Tested("ray", (2, 6), (2, 61), optional=True),
     Tested("setuptools", (40,), (100,), optional=True),
     Tested("matplotlib", (3, 8), (3, 12), optional=True),
 )
@@ -77,6 +77,6 @@ def conflicts(versions: Mapping[str, str]) -> list[str]:
         found.append("Ray 2.6 uses names that NumPy 2 dropped (np.bool8): pip install 'numpy<2', or uninstall ray")
     if between("ray", below=(2, 7)) and not between("setuptools", below=(81,)):
         found.append("Ray 2.6 imports pkg_resources, gone from setuptools 81: pip install 'setuptools<81'")
-    if between("ray", low=(2, 8)):
-        found.append("RecBole 1.2.1 reports to Ray's tuner in a form newer Ray refuses: pip install 'ray[tune]<2.7'")
+    if between("ray", low=(2, 7), below=(2, 52)):
+        found.append("Ray 2.7 to 2.51 was not tested and has known security holes: pip install 'ray[tune]>=2.52'")
     return found

@@ -98,6 +98,8 @@ def test_doctor_finds_this_environment_well(capsys):
         ({"scipy": None}, "broken  scipy is not installed; tested: >=1.11, <2"),
         ({"torch": "3.1.0"}, "note    torch 3.1.0 is outside what was tested: >=2.6, <2.14"),
         ({"ray": None}, "ok      ray not installed (optional)"),
+        ({"ray": None}, "note    no Ray: no tune"),
+        ({"ray": "2.60.0", "numpy": "2.4.1"}, "note    Ray 2.7 and later: stock RecBole's own search by Ray fails"),
         ({"numpy": "2.1.0", "ray": "2.6.3", "setuptools": "80.0"}, "note    Ray 2.6 uses names that NumPy 2 dropped"),
         ({"pandas": "3.1.1", "numpy": "2.1.0", "ray": None}, "note    pandas 3: stock RecBole data sets are refused"),
     ],

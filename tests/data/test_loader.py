@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -119,6 +120,14 @@ def test_equally_wide_batches_are_not_sorted_by_length(make):
         return sum(float(batch["item_length"].float().std()) for batch in loader if len(batch) > 1)
 
     assert spread(narrow) < spread(wide) / 2
+
+
+def test_batches_are_made_without_what_numpy_will_refuse(make):
+    # NumPy 2 warns at every batch where RecBole is handed a tensor of positions.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for loader in make().loaders:
+            assert list(loader)
 
 
 def test_train_loader_without_shuffle_is_recboles(make, tmp_path):

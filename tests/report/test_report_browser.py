@@ -26,6 +26,11 @@ MEASURE = """() => [...document.querySelectorAll("svg")].map(svg => {
   };
 })"""
 
+TALL = """@font-face {
+  font-family: Tall; src: local("DejaVu Sans"), local("Arial"); ascent-override: 110%; descent-override: 40%;
+}
+svg text { font-family: Tall !important; }"""
+
 # The contrast (WCAG 2) of every text on the page with the nearest background below it.
 CONTRAST = """() => {
   const parts = colour => colour.match(/[\\d.]+/g).map(Number);
@@ -107,6 +112,16 @@ def test_every_chart_is_drawn_within_the_page_and_nothing_is_asked_for(opened, a
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     assert complaints == [] and requests == [address]
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_charts_have_room_for_the_letters_of_a_tall_typeface(opened, size):
+    page, _, _ = opened(size)
+    # The system's typeface is not the same everywhere; Noto's ascent is 1.07, Segoe's 1.08.
+    page.add_style_tag(content=TALL)
+    page.evaluate("document.fonts.load('11px Tall').then(() => document.fonts.ready)")
+    for chart in page.evaluate(MEASURE):
+        assert chart["outside"] == [], chart["said"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

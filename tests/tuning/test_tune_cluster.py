@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recbole_tme.cli import main
 from recbole_tme.errors import UserError
 from recbole_tme.experiment.cluster import Resources, call_all, connected, local_cpus, worker_environment
 
@@ -69,6 +70,38 @@ def test_something_that_answers_and_is_not_ray_is_refused():
         with pytest.raises(UserError) as error, connected(f"127.0.0.1:{listener.getsockname()[1]}"):
             pass
     assert "not Ray" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["The current node timed out during startup. This could happen.", "Failed to start GCS.\n\nLast lines:\n", ""],
+)
+def test_a_ray_that_dies_at_start_is_one_line(monkeypatch, said):
+    ray = pytest.importorskip("ray")
+
+    def dying(**_):
+        # Ray raises a plain Exception where its raylet has died.
+        raise Exception(said)
+
+    monkeypatch.setattr(ray, "init", dying)
+    with pytest.raises(UserError, match="Ray does not start on this machine") as error, connected(None):
+        pass
+    assert (said.splitlines() or ["Exception"])[0].rstrip(".") in one_line(error)
+
+
+@pytest.mark.slow
+def test_a_raylet_that_dies_at_start_is_one_line(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("ray")
+    from ray._private import services
+
+    broken = tmp_path / "raylet"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(services, "RAYLET_EXECUTABLE", str(broken))
+    monkeypatch.chdir(tmp_path)
+    assert main(["tune", "--model=SRGNN", "--dataset=toy", "--num-samples=1", "--epochs=1"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "Ray does not start on this machine" in line
 
 
 def test_ray_is_imported_by_no_module():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from recbole_tme.data.prepare import PrepareOptions, load_source
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
+from recbole_tme.models.builtin import discovery
+from recbole_tme.utils.installing import RECBOLE, pip_install
 
 
 def movielens_folder() -> Path:
@@ -16,12 +17,10 @@ def movielens_folder() -> Path:
     Raises:
         UserError: RecBole is not installed, or without its example data.
     """
-    spec = find_spec("recbole")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("RecBole is not installed, so that its MovieLens-100k is not here; pip install recbole==1.2.1")
-    folder = Path(next(iter(spec.submodule_search_locations))) / "dataset_example" / "ml-100k"
+    folder = discovery.root() / "dataset_example" / "ml-100k"
     if not (folder / "ml-100k.inter").exists():
-        raise UserError(f"{folder}: RecBole's example data is missing; pip install --force-reinstall recbole==1.2.1")
+        again = pip_install(f"--force-reinstall --no-deps {RECBOLE}")
+        raise UserError(f"{folder}: RecBole's example data is missing; run: {again}")
     return folder
 
 

@@ -6,9 +6,12 @@ import ast
 import functools
 import importlib.util
 import re
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from recbole_tme.errors import UserError
+from recbole_tme.utils.installing import recbole_missing
 
 PACKAGE = "recbole.model.sequential_recommender"
 
@@ -68,9 +71,12 @@ def root() -> Path:
     Raises:
         UserError: RecBole is not installed.
     """
-    spec = importlib.util.find_spec("recbole")
+    spec = None
+    # Our own import hook says so by an error.
+    with suppress(ModuleNotFoundError):
+        spec = importlib.util.find_spec("recbole")
     if spec is None or spec.origin is None:
-        raise UserError("RecBole is not installed; pip install recbole==1.2.1")
+        raise UserError(recbole_missing())
     return Path(spec.origin).parent
 
 
@@ -80,7 +86,10 @@ def sequential_models() -> dict[str, str]:
     torch and all of RecBole."""
     models = {}
     for path in sorted((root() / "model" / "sequential_recommender").glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        with warnings.catch_warnings():
+            # Formulas in its docstrings have backslashes that Python 3.12 and later warn of.
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(path.read_text(encoding="utf-8"))
         paper = _PAPER.search(" ".join((ast.get_docstring(tree) or "").split()))
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem:
