@@ -82,8 +82,6 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
     check_resources(resources)
     if address is None:
         _check_size(resources, local_cpus(), torch.cuda.device_count(), "this machine")
-        # Ray binds to the machine's address in its network otherwise; read when it is imported.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     ray = ray_versions.import_ray()
     if ray.is_initialized():
         raise UserError("this process is connected to Ray already; call ray.shutdown() first")
@@ -94,7 +92,7 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
     }
     try:
         if address is None:
-            with _starting("Ray does not start on this machine"):
+            with ray_versions.loopback_only(), _starting("Ray does not start on this machine"):
                 ray.init(
                     address="local",
                     num_cpus=local_cpus(),

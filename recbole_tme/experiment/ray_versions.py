@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stderr, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +35,28 @@ def import_ray() -> ModuleType:
     except ImportError as error:
         raise UserError(f"Ray cannot be imported ({error}); run: {install_extra('tune')}") from error
     return ray
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Have a Ray that is started inside listen on the loopback interface; on the machine's own address otherwise.
+
+    Ray's switch for it is read from the environment when it is imported, which may have happened before.
+    """
+    from ray._private import ray_constants
+
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, in_environment = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(variable)
+    # The environment is for its processes.
+    os.environ[variable] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[variable]
+        if in_environment is not None:
+            os.environ[variable] = in_environment
 
 
 def report_to_tuner() -> Callable[[dict], None]:

@@ -7,6 +7,9 @@ NCCL has no sum for.
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,12 +35,24 @@ def group(rank: int, size: int, device: torch.device, meeting_point: Path) -> It
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
+    _stay_on_this_machine()
     dist.init_process_group(
         "nccl" if on_gpu else "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=size
     )
     yield
     # Only after success: a process that fails ends at once, and its peers notice.
     dist.destroy_process_group()
+
+
+def _stay_on_this_machine() -> None:
+    """Have gloo and NCCL listen on the loopback interface, unless the environment says where.
+
+    They listen on the address that the machine's name stands for otherwise, which others may reach.
+    """
+    loopback = next((name for _, name in socket.if_nameindex() if re.fullmatch(r"lo\d*", name)), None)
+    if loopback is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback)
 
 
 def rank() -> int:

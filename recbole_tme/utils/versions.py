@@ -77,6 +77,6 @@ def conflicts(versions: Mapping[str, str]) -> list[str]:
         found.append("Ray 2.6 uses names that NumPy 2 dropped (np.bool8): pip install 'numpy<2', or uninstall ray")
     if between("ray", below=(2, 7)) and not between("setuptools", below=(81,)):
         found.append("Ray 2.6 imports pkg_resources, gone from setuptools 81: pip install 'setuptools<81'")
-    if between("ray", low=(2, 7), below=(2, 52)):
-        found.append("Ray 2.7 to 2.51 was not tested and has known security holes: pip install 'ray[tune]>=2.52'")
+    if between("ray", low=(2, 7), below=(2, 54)):
+        found.append("Ray 2.7 to 2.53 was not tested and has known security holes: pip install 'ray[tune]>=2.54'")
     return found

@@ -157,6 +157,9 @@ def exchange(rank, meeting_point, folder):
             found[f"{name} share"] = distributed.average_gradients(model, len(ids))
             found[name] = {n: None if p.grad is None else p.grad.to_dense() for n, p in model.named_parameters()}
         found["gathered"] = distributed.gather({"rank": rank})
+        found["interface"] = os.environ["GLOO_SOCKET_IFNAME"]
+        sockets = psutil.Process().net_connections()
+        found["listens at"] = [one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN]
         found["from main"] = distributed.from_main(f"of {rank}")
         found["names"] = distributed.total_by_name({"both": torch.tensor(1.5), f"only {rank}": torch.tensor(2.0)})
         batch_norm = nn.BatchNorm1d(3)
@@ -192,6 +195,8 @@ def test_what_two_processes_exchange(tmp_path):
         assert found["gathered"] == [{"rank": 0}, {"rank": 1}] and found["from main"] == "of 0"
         assert found["names"] == {"both": 3.0, "only 0": 2.0, "only 1": 2.0}
         assert torch.equal(found["buffers"], first["buffers before"])
+        assert "127.0.0.1" in {one.address for one in psutil.net_if_addrs()[found["interface"]]}
+        assert all("127.0.0.1" in address for address in found["listens at"])
     assert (first["uneven share"], second["uneven share"]) == (2 / 7, 5 / 7)
     assert (first["empty share"], second["empty share"]) == (1.0, 0.0)
     for size in (50, 10_000):

@@ -1,5 +1,6 @@
 """Calls in Ray's workers: what they see, how failures come back, and addresses at which there is no Ray."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from recbole_tme.cli import main
@@ -137,6 +139,17 @@ def in_worker(what: str):
     }
 
 
+def listening() -> list[str]:
+    """Addresses at which this process and those below it wait for connections."""
+    found = []
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        # Some end while they are looked at.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            sockets = process.net_connections()
+            found += [one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN]
+    return found
+
+
 def test_workers_see_the_callers_place_and_failures_come_back(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
@@ -144,6 +157,8 @@ def test_workers_see_the_callers_place_and_failures_come_back(tmp_path, monkeypa
     half = Resources(cpus=0.5)
     with connected(None, half):
         outcomes = {outcome.index: outcome for outcome in call_all(in_worker, [("ask",), ("fail",), ("die",)], half)}
+        addresses = listening()
+    assert addresses and all("127.0.0.1" in address for address in addresses)
     assert outcomes[0].value == {
         "folder": str(tmp_path),
         "argv": ["recbole-tme", "tune"],

@@ -14,7 +14,7 @@ from recbole_tme.utils import versions as versions_module
         ({"numpy": "1.26.4", "ray": "2.6.3", "setuptools": "84.2"}, ["setuptools<81"]),
         ({"numpy": "1.26.4", "ray": "2.6.3"}, ["setuptools<81"]),
         ({"numpy": "2.4.6", "ray": "2.60.0", "setuptools": "84.2"}, []),
-        ({"numpy": "2.4.6", "ray": "2.31.0", "setuptools": "84.2"}, ["ray[tune]>=2.52"]),
+        ({"numpy": "2.4.6", "ray": "2.31.0", "setuptools": "84.2"}, ["ray[tune]>=2.54"]),
         ({"numpy": "2.4.6", "pandas": "3.1.1", "pyarrow": "26.0.1", "setuptools": "84"}, []),
         ({"numpy": "1.26.4", "pandas": "2.3.3", "pyarrow": "25.0", "ray": "2.6.3", "setuptools": "80.10.2"}, []),
     ],
