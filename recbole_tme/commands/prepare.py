@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading = parser.add_argument_group("reading")
     reading.add_argument("--format", default="auto", help=f"auto, {', '.join(FORMATS)} (default: auto)")
     reading.add_argument("--first-field", help="of session lines: item, or session where its id comes first")
-    reading.add_argument("--encoding", help="of text: utf-16, latin-1, gbk, ... (default: utf-8)")
     add_column_arguments(reading)
-    reading.add_argument("--where", help="SQL condition on the columns of a log: \"event_type = 'view'\"")
     reading.add_argument(
         "--drop-repeats",
         nargs="?",

@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 from tqdm import tqdm
 
+from recbole_tme.commands.log_columns import add_column_arguments, log_columns
+from recbole_tme.data.readers.columns import LogColumns
+from recbole_tme.data.record import Record
 from recbole_tme.errors import UserError
 from recbole_tme.models.registry import load_plugin
-from recbole_tme.serving.recommend import write_recommendations
+from recbole_tme.serving.recommend import write, write_recommendations
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.session_files import NamedSession, read_sessions
 from recbole_tme.utils.files import replacing
+
+FORMATS = ("clicks", "lines")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme recommend``."""
     parser.description = (
         "Recommend items for sessions of external item ids, with the model of a finished run or of a bundle. Writes "
-        "CSV: session, rank, item, its title where the data set has titles, score, and source: the model, or "
-        "popularity for a session without a known item. What had to be skipped is said at the end."
+        "session, rank, item, its title where the data set has titles, score, and source: the model, or popularity "
+        "for a session without a known item. How many were answered, and what had to be skipped, is said at the end."
     )
     parser.add_argument("run", type=Path, help="a run directory or a bundle")
-    given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--session", help="one session: item ids in click order, separated by spaces")
-    given.add_argument("--input", help="a file of sessions, or - for the standard input")
     parser.add_argument(
-        "--format",
-        choices=("csv", "txt"),
-        help="of the input: csv has the columns session and item (or session_id and item_id), a click per row, those "
-        "of a session in order and together; txt a session per line (default: csv for a file *.csv, else txt)",
+        "--input",
+        help="sessions in a file, - for the standard input: a session per line, or a click log of any form that "
+        "prepare reads, with the same options for its columns",
     )
-    parser.add_argument("--output", type=Path, help="the file to write (default: the standard output)")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="of the input: a click log, or lines of a session each (default: by the file)"
+    )
+    log = parser.add_argument_group("columns of a click log; --session without --input is one session: its item ids")
+    add_column_arguments(log)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the file to write: Parquet if it ends in .parquet, otherwise CSV (default: printed)",
+    )
     parser.add_argument("-k", type=int, default=20, help="items per session (default: %(default)s)")
     parser.add_argument("--exclude_seen", action="store_true", help="leave out the items of the session itself")
     parser.add_argument(
@@ -56,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         UserError: the model cannot be loaded, an option is impossible, the input is empty or not well formed, or the
             output cannot be written.
     """
+    if args.input is None and args.session is None:
+        raise UserError("give --session with item ids, or --input with a file of sessions")
     for plugin in args.plugin:
         load_plugin(plugin)
     recommender = Recommender.load(args.run, args.device, args.index)
@@ -63,21 +73,30 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {recommender.index}", file=sys.stderr)
     # Before the first session is waited for.
     recommender.answers([], args.k)
-    if args.session is not None:
+    record = Record()
+    if args.input is None:
         sessions = iter([NamedSession("1", args.session.split())])
     else:
-        sessions = read_sessions(args.input, args.format)
+        sessions = read_sessions(args.input, args.format, _columns(args), record)
     first = next(sessions, None)
     if first is None:
-        raise UserError(f"{args.input}: holds no session; give a session per line, or CSV with --format=csv")
+        raise UserError(f"{args.input}: holds no session; give a session per line, or a click log")
     # Silent unless standard error is a terminal.
     shown = tqdm(itertools.chain([first], sessions), unit=" sessions", disable=None if args.input else True)
-    with nullcontext() if args.output is None else replacing(args.output) as file:
-        text = sys.stdout if file is None else io.TextIOWrapper(file, encoding="utf-8", newline="")
-        skipped = write_recommendations(recommender, shown, text, args.k, args.exclude_seen)
-        text.flush()
-        if file is not None:
-            text.detach()
-    if skipped:
-        print(f"note: {skipped}", file=sys.stderr)
+    options = {"k": args.k, "exclude_seen": args.exclude_seen}
+    if args.output is None:
+        answered = write_recommendations(recommender, shown, sys.stdout, **options)
+        sys.stdout.flush()
+    else:
+        with replacing(args.output) as file:
+            answered = write(recommender, shown, file, args.output.suffix.lower(), **options)
+    for line in str(record).splitlines():
+        print(f"note: {line}", file=sys.stderr)
+    print(f"note: {answered}", file=sys.stderr)
     return 0
+
+
+def _columns(args: argparse.Namespace) -> LogColumns | None:
+    """Which column is which, where an option says so; None where all is left to the file."""
+    columns = log_columns(args)
+    return None if columns == LogColumns() and args.format != "clicks" else columns

@@ -1,20 +1,22 @@
-"""Sessions to recommend for, read as a stream: from lines of item ids or from CSV with a click per row."""
+"""Sessions to recommend for: from lines of item ids, read as a stream, or from a click log of any form."""
 
 from __future__ import annotations
 
-import csv
-import itertools
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
-from operator import itemgetter
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from recbole_tme.data.readers.clicklog import read_log
+from recbole_tme.data.readers.columns import LogColumns
+from recbole_tme.data.record import Record
+from recbole_tme.data.sources import detect_format, find_files
 from recbole_tme.errors import UserError
 
-SESSION_COLUMNS = ("session", "session_id")
-ITEM_COLUMNS = ("item", "item_id")
+STANDARD_INPUT = "standard input"
 
 
 class NamedSession(NamedTuple):
@@ -24,24 +26,74 @@ class NamedSession(NamedTuple):
     items: list[str]
 
 
-def read_sessions(source: str, form: str | None = None) -> Iterator[NamedSession]:
+def read_sessions(
+    source: str, form: str | None = None, columns: LogColumns | None = None, record: Record | None = None
+) -> Iterator[NamedSession]:
     """The sessions of a file one by one.
 
     Args:
-        source: the file, or "-" for the standard input.
-        form: "csv" (columns ``session`` and ``item``, or ``session_id`` and ``item_id``, the clicks of a session in
-            consecutive rows) or "txt" (a session per line, ids between white space, named by the line's number); None
-            takes csv for a name that ends in ``.csv`` and else txt.
+        source: a file, a folder or a pattern of files' names, or "-" for the standard input.
+        form: ``clicks`` for a click log of any form that prepare reads, whose clicks are grouped by session and sorted
+            by time, wherever they stand (a log without a time column is in order); ``lines`` for a session per line,
+            ids between white space, named by the line's number. None tells by the file, and takes lines from the
+            standard input.
+        columns: which column of a log is which; where it is given, the input is a log.
+        record: what was read is added here.
+
+    Returns:
+        The sessions, in the order of their first clicks in the file.
 
     Raises:
-        UserError: the file cannot be read, is not UTF-8, or is no such CSV; names the line.
+        UserError: the file cannot be read, is not UTF-8, or is no such log; names the line.
     """
-    name = "standard input" if source == "-" else source
-    is_csv = Path(source).suffix.lower() == ".csv" if form is None else form == "csv"
+    if form is None:
+        form = "clicks" if columns is not None else _form(source)
+    if form == "lines":
+        yield from _lines(source)
+        return
+    with _files(source) as files, _naming(source, files):
+        log, _ = read_log(files, columns or LogColumns(), record, needs_time=False, by_last_click=False)
+    for name, start, stop in zip(log.sessions.ids, log.sessions.offsets, log.sessions.offsets[1:]):
+        yield NamedSession(name, list(log.tokens[log.sessions.items[start:stop]]))
+
+
+def _form(source: str) -> str:
+    if source == "-":
+        return "lines"
+    path = Path(source)
+    return "lines" if path.is_file() and detect_format(path) == "lines" else "clicks"
+
+
+@contextmanager
+def _files(source: str) -> Iterator[list[Path]]:
+    """The files of a log; what comes from the standard input is one, too."""
+    if source != "-":
+        yield list(find_files([Path(source)], is_log=True).log)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "input"
+        with open(copy, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [copy]
+
+
+@contextmanager
+def _naming(source: str, files: list[Path]) -> Iterator[None]:
+    """Messages name the standard input, not its copy."""
+    try:
+        yield
+    except UserError as error:
+        if source != "-":
+            raise
+        raise UserError(str(error).replace(str(files[0]), STANDARD_INPUT)) from None
+
+
+def _lines(source: str) -> Iterator[NamedSession]:
+    name = STANDARD_INPUT if source == "-" else source
     try:
         with nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:
-            lines = _decoded(file, name)
-            yield from _csv_sessions(lines, name) if is_csv else _line_sessions(lines)
+            for number, line in enumerate(_decoded(file, name), start=1):
+                yield NamedSession(str(number), line.split())
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror or error}); name a file of sessions") from error
 
@@ -53,42 +105,3 @@ def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"{name} line {number}: is not UTF-8; convert the file") from error
-
-
-def _line_sessions(lines: Iterable[str]) -> Iterator[NamedSession]:
-    for number, line in enumerate(lines, start=1):
-        yield NamedSession(str(number), line.split())
-
-
-def _csv_sessions(lines: Iterable[str], name: str) -> Iterator[NamedSession]:
-    reader = csv.reader(lines, strict=True)
-    for session, clicks in itertools.groupby(_clicks(reader, name), key=itemgetter(0)):
-        yield NamedSession(session, [item for _, item in clicks])
-
-
-def _clicks(reader, name: str) -> Iterator[tuple[str, str]]:
-    """Session and item of each row of a CSV file."""
-    try:
-        head = next(reader, None)
-        if head is None:
-            return
-        session, item = (_column(head, names, name) for names in (SESSION_COLUMNS, ITEM_COLUMNS))
-        for row in reader:
-            # An empty line.
-            if not row:
-                continue
-            place = f"{name} line {reader.line_num}"
-            if len(row) != len(head):
-                raise UserError(f"{place}: has {len(row)} fields where the header has {len(head)}; mend the row")
-            if not row[session] or not row[item]:
-                raise UserError(f"{place}: has no session or no item; fill it in or remove the row")
-            yield row[session], row[item]
-    except csv.Error as error:
-        raise UserError(f"{name} line {reader.line_num}: is no CSV ({error}); mend the line") from error
-
-
-def _column(head: list[str], names: tuple[str, ...], file: str) -> int:
-    for name in names:
-        if name in head:
-            return head.index(name)
-    raise UserError(f"{file} line 1: has no column {' or '.join(names)}; name it so in the header")

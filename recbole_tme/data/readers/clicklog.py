@@ -34,7 +34,11 @@ _ID_TYPE = re.compile('VARCHAR|"NULL"|UUID|DATE|ENUM|U?(TINY|SMALL|BIG|HUGE)?INT
 
 
 def read_log(
-    files: Sequence[Path], columns: LogColumns, record: Record | None = None, needs_time: bool = True
+    files: Sequence[Path],
+    columns: LogColumns,
+    record: Record | None = None,
+    needs_time: bool = True,
+    by_last_click: bool = True,
 ) -> tuple[NamedSessions, dict[str, str]]:
     """Read a click log into sessions in time order.
 
@@ -47,6 +51,7 @@ def read_log(
         columns: which column is which.
         record: what was read, kept and dropped is added here.
         needs_time: whether a log without a time column is refused, unless ``columns.file_order``.
+        by_last_click: whether sessions are sorted so; otherwise they are in the order of their first rows.
 
     Returns:
         The sessions, with times in seconds (without a time column, none), and the title per external item id.
@@ -68,6 +73,9 @@ def read_log(
         _check_rows(database, table, found, columns, record)
         clicks = _sort(database, table, found, columns, record)
     sessions = _cut(clicks, columns, timed=found.time is not None)
+    if by_last_click:
+        last = clicks.stamps[sessions.offsets[1:] - 1]
+        sessions = take_sessions(sessions, np.argsort(last, kind="stable"))
     if columns.drop_repeats == "item":
         sessions = _without_repeats(sessions, record)
     elif columns.drop_repeats is None and found.time is not None and found.tie_break is None:
@@ -77,7 +85,7 @@ def read_log(
 
 
 def _cut(clicks: _Sorted, columns: LogColumns, timed: bool) -> Sessions:
-    """Sessions by their last click, from clicks by session or user."""
+    """Sessions in the order of their first rows, from clicks by session or user."""
     new = clicks.new
     if columns.user is not None:
         new = new.copy()
@@ -87,14 +95,12 @@ def _cut(clicks: _Sorted, columns: LogColumns, timed: bool) -> Sessions:
     if columns.user is not None:
         users = np.cumsum(clicks.new)[begins] - 1
         names = _numbered(names[users], users)
-    sessions = Sessions(
+    return Sessions(
         items=clicks.items,
         offsets=np.append(begins, len(new)).astype(np.int64),
         ids=names,
         times=to_seconds(clicks.stamps, clicks.per_second) if timed else None,
     )
-    last = clicks.stamps[sessions.offsets[1:] - 1]
-    return take_sessions(sessions, np.argsort(last, kind="stable"))
 
 
 def _numbered(names: np.ndarray, users: np.ndarray) -> np.ndarray:
