@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 
-from recbole_tme.data.readers.columns import ITEMS, SESSIONS, TIMES, LogColumns
-from recbole_tme.data.readers.tables import Layout
+from recbole_tme.data.readers.columns import ITEMS, SESSIONS, TIMES, Layout, LogColumns
 from recbole_tme.data.times import UNITS
 
 

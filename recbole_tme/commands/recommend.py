@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        help="the file to write: Parquet if it ends in .parquet, otherwise CSV (default: printed)",
+        help="the file to write: Parquet for *.parquet, otherwise CSV (default: standard output)",
     )
     parser.add_argument("-k", type=int, default=20, help="items per session (default: %(default)s)")
     parser.add_argument("--exclude_seen", action="store_true", help="leave out the items of the session itself")
@@ -85,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
     shown = tqdm(itertools.chain([first], sessions), unit=" sessions", disable=None if args.input else True)
     options = {"k": args.k, "exclude_seen": args.exclude_seen}
     if args.output is None:
-        answered = write_recommendations(recommender, shown, sys.stdout, **options)
+        skipped = write_recommendations(recommender, shown, sys.stdout, **options)
         sys.stdout.flush()
     else:
         with replacing(args.output) as file:
-            answered = write(recommender, shown, file, args.output.suffix.lower(), **options)
+            skipped = write(recommender, shown, file, args.output.suffix.lower(), **options)
     for line in str(record).splitlines():
         print(f"note: {line}", file=sys.stderr)
-    print(f"note: {answered}", file=sys.stderr)
+    print(f"note: {skipped.summary}", file=sys.stderr)
     return 0
 
 

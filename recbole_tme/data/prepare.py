@@ -18,12 +18,11 @@ from recbole_tme.data.download import extract_zip
 from recbole_tme.data.filters import drop_unseen, filter_log
 from recbole_tme.data.readers.atomic import write_dataset
 from recbole_tme.data.readers.clicklog import read_log
-from recbole_tme.data.readers.columns import LogColumns
+from recbole_tme.data.readers.columns import Layout, LogColumns
 from recbole_tme.data.readers.inter import read_inter
 from recbole_tme.data.readers.items import read_item_titles
 from recbole_tme.data.readers.lines import FIRST_FIELDS, read_lines
 from recbole_tme.data.readers.pickles import read_pickle
-from recbole_tme.data.readers.tables import Layout
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.data.sources import FORMATS, SourceFiles, detect_format, find_files

@@ -23,8 +23,8 @@ class Recommendation(NamedTuple):
     unknown: list[str]
 
 
-class Answered:
-    """Counts how sessions were answered, and what could not be used of them; its text says it."""
+class Skipped:
+    """Counts what could not be used of some sessions; true where there is anything to say, its text says it."""
 
     def __init__(self):
         self.sessions = self.unknown = self.fallbacks = 0
@@ -38,15 +38,24 @@ class Answered:
             self.example = answer.unknown[0]
         self.unknown += len(answer.unknown)
 
+    def __bool__(self) -> bool:
+        return bool(self.unknown or self.fallbacks)
+
+    @property
+    def summary(self) -> str:
+        """How many sessions were answered and how, and what was skipped."""
+        text = f"{self.sessions:,} sessions answered, {self.sessions - self.fallbacks:,} by the model"
+        return f"{text}; {self}" if self else text
+
     def __str__(self) -> str:
-        parts = [f"{self.sessions:,} sessions answered, {self.sessions - self.fallbacks:,} by the model"]
+        parts = []
+        if self.unknown:
+            parts.append(
+                f"clicks skipped, the model does not know their items: {self.unknown} (first: {self.example!r})"
+            )
         if self.fallbacks:
             parts.append(
                 f"sessions without a click on a known item, given the most popular ones: "
                 f"{self.fallbacks} of {self.sessions}"
-            )
-        if self.unknown:
-            parts.append(
-                f"clicks skipped, the model does not know their items: {self.unknown} (first: {self.example!r})"
             )
         return "; ".join(parts)

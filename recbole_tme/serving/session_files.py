@@ -10,12 +10,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from recbole_tme.data.readers.clicklog import read_log
 from recbole_tme.data.readers.columns import LogColumns
 from recbole_tme.data.record import Record
-from recbole_tme.data.sources import detect_format, find_files
 from recbole_tme.errors import UserError
 
+# What reads logs is imported where one is read: a bundle answers lines without pyarrow and DuckDB.
 STANDARD_INPUT = "standard input"
 
 
@@ -52,6 +51,10 @@ def read_sessions(
         yield from _lines(source)
         return
     with _files(source) as files, _naming(source, files):
+        try:
+            from recbole_tme.data.readers.clicklog import read_log
+        except ImportError as error:
+            raise UserError(f"reading click logs needs {error.name}: pip install duckdb pyarrow") from None
         log, _ = read_log(files, columns or LogColumns(), record, needs_time=False, by_last_click=False)
     for name, start, stop in zip(log.sessions.ids, log.sessions.offsets, log.sessions.offsets[1:]):
         yield NamedSession(name, list(log.tokens[log.sessions.items[start:stop]]))
@@ -60,6 +63,11 @@ def read_sessions(
 def _form(source: str) -> str:
     if source == "-":
         return "lines"
+    try:
+        from recbole_tme.data.sources import detect_format
+    except ImportError:
+        # Without pyarrow a log could not be read.
+        return "lines"
     path = Path(source)
     return "lines" if path.is_file() and detect_format(path) == "lines" else "clicks"
 
@@ -67,6 +75,8 @@ def _form(source: str) -> str:
 @contextmanager
 def _files(source: str) -> Iterator[list[Path]]:
     """The files of a log; what comes from the standard input is one, too."""
+    from recbole_tme.data.sources import find_files
+
     if source != "-":
         yield list(find_files([Path(source)], is_log=True).log)
         return

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_tme.data.readers.clicklog import read_log
-from recbole_tme.data.readers.columns import LogColumns
-from recbole_tme.data.readers.tables import Layout
+from recbole_tme.data.readers.columns import Layout, LogColumns
 
 START = 1_396_314_210
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from recbole_tme.data.readers.tables import Layout
 from recbole_tme.errors import UserError
 from recbole_tme.utils.spelling import did_you_mean
 
@@ -13,6 +12,21 @@ from recbole_tme.utils.spelling import did_you_mean
 SESSIONS = ("session_id", "session", "SessionId")
 ITEMS = ("item_id", "item", "ItemId", "aid")
 TIMES = ("timestamp", "time", "Time", "ts")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How text is written.
+
+    Attributes:
+        delimiter: between fields, of one character or several, or None to tell by the first line.
+        names: column names of text without a header line.
+        encoding: of text; None for UTF-8, or what a byte order mark says.
+    """
+
+    delimiter: str | None = None
+    names: tuple[str, ...] | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)

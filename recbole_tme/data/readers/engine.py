@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from recbole_tme.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # What the engine itself may hold; beyond it, it works from files in the scratch folder.
 MEMORY = "1GB"
@@ -76,8 +77,11 @@ def engine() -> Iterator[Engine]:
     """
     try:
         import duckdb
-    except ImportError:
-        raise UserError("reading logs needs DuckDB, which is not installed: pip install duckdb") from None
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"reading click logs needs {error.name}, which is not installed: pip install duckdb pyarrow"
+        ) from None
     with tempfile.TemporaryDirectory(prefix="recbole-tme-") as folder:
         connection = duckdb.connect(
             str(Path(folder) / "log.duckdb"),

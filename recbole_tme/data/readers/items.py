@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from recbole_tme.data.readers import engine as sql
-from recbole_tme.data.readers.columns import ITEMS
+from recbole_tme.data.readers.columns import ITEMS, Layout
 from recbole_tme.data.readers.engine import QueryError, engine
-from recbole_tme.data.readers.tables import Layout, open_table
+from recbole_tme.data.readers.tables import open_table
 from recbole_tme.errors import UserError
 from recbole_tme.utils.spelling import did_you_mean
 

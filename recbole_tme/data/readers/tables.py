@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from recbole_tme.data.readers import engine as sql
+from recbole_tme.data.readers.columns import Layout
 from recbole_tme.data.readers.delimited import Delimited, read_layout
 from recbole_tme.data.readers.engine import Engine, QueryError
 from recbole_tme.data.readers.forms import JSON, PARQUET, PICKLE, TEXT, form_of
@@ -16,21 +17,6 @@ from recbole_tme.data.readers.unpack import unpack
 from recbole_tme.errors import UserError
 
 _NESTED = re.compile(r"^STRUCT\(.*\)\[\]$")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How text is written.
-
-    Attributes:
-        delimiter: between fields, of one character or several, or None to tell by the first line.
-        names: column names of text without a header line.
-        encoding: of text; None for UTF-8, or what a byte order mark says.
-    """
-
-    delimiter: str | None = None
-    names: tuple[str, ...] | None = None
-    encoding: str | None = None
 
 
 @dataclass
