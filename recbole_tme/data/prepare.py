@@ -301,14 +301,16 @@ def _filter_and_split(
             "older than the share of training sessions kept", n_clicks - len(train.items), n_sessions - len(train)
         )
     test = by_last_click(drop_unseen(whole, train))
-    n_rows = len(whole.instances()[0])
     record.drop("test click on an item unseen in train", len(whole.items) - len(test.items), len(whole) - len(test))
     if len(test.items) < len(whole.items):
         late = np.setdiff1d(whole.items, train.items)
+        # The test as it would be without any filter.
+        _, read = time_split(log.sessions, ratio, options.test_days)
+        n_read, n_left = len(read.instances()[0]), len(test.instances()[0])
         record.warn(
-            f"{n_rows - len(test.instances()[0]):,} of {n_rows:,} test prefixes and {len(whole) - len(test):,} of "
-            f"{len(whole):,} test sessions are dropped: {len(late):,} items are seen in the test's time only; "
-            "run --fit=all trains on them, too"
+            f"{n_read - n_left:,} of {n_read:,} test prefixes and {len(read) - len(test):,} of {len(read):,} test "
+            f"sessions are dropped, by the filters and because {len(late):,} items are seen in the test's time only; "
+            "run --fit=all trains on those, too"
         )
     parts = {"train": replace(log, sessions=train), "test": replace(log, sessions=test)}
     return parts, replace(log, sessions=whole) if len(test.items) < len(whole.items) else None
