@@ -10,12 +10,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 from recbole_tme.experiment import ray_versions
 from recbole_tme.experiment.cluster import Place, Resources
+from recbole_tme.tuning.trial import Assignment
 from recbole_tme.utils.files import write_json
 
 SCHEDULERS = ("asha", "median", "pbt", "none")
@@ -35,7 +37,7 @@ REDUCTION = 3
 class TrialSource(Protocol):
     """Where :func:`tune_trials` gets its trials from and whom it tells about them."""
 
-    def next(self, trial: str) -> dict | None:
+    def next(self, trial: str) -> Assignment | None:
         """What the next trial, of this name, is to be called with; None while none is to be started."""
 
     def exhausted(self) -> bool:
@@ -53,7 +55,7 @@ class TrialSource(Protocol):
     def over(self) -> bool:
         """Whether to stop every trial now."""
 
-    def explore(self, assignment: dict) -> dict:
+    def explore(self, assignment: Assignment) -> Assignment:
         """What a trial is to be called with that takes over the weights of the trial called with ``assignment``."""
 
 
@@ -91,7 +93,11 @@ def tune_trials(
         """Ray's view of the source, which knows what it suggests and limits how many trials there are at a time."""
 
         def suggest(self, trial_id):
-            return Searcher.FINISHED if held.value.exhausted() else held.value.next(trial_id)
+            if held.value.exhausted():
+                return Searcher.FINISHED
+            assignment = held.value.next(trial_id)
+            # Ray's settings of a trial are a dict.
+            return None if assignment is None else asdict(assignment)
 
         def on_trial_result(self, trial_id, result):
             held.value.row(trial_id, result)
@@ -115,6 +121,9 @@ def tune_trials(
         def stop_all(self):
             return held.value.over()
 
+    def explore(settings: dict[str, Any]) -> dict[str, Any]:
+        return asdict(held.value.explore(Assignment(**settings)))
+
     settings = ray_versions.tuner_settings()
     trainable = tune.with_parameters(_trial, function=function, plan=plan, place=Place.here(resources))
     tuner = tune.Tuner(
@@ -123,7 +132,9 @@ def tune_trials(
             metric="score",
             mode="max",
             search_alg=FromSource(),
-            scheduler=_scheduler(scheduler, epochs, lambda assignment: held.value.explore(assignment)),
+            scheduler=_scheduler(
+                scheduler, epochs, lambda settings: asdict(held.value.explore(Assignment(**settings)))
+            ),
             num_samples=-1,
             # A killed worker that has served a trial before would make Ray 2.6 wait for it for ever.
             reuse_actors=False,
@@ -163,35 +174,35 @@ def _scheduler(name: str, epochs: int, explore: Callable[[dict], dict]):
     return schedulers.FIFOScheduler()
 
 
-def _trial(assignment: dict, function: Callable, plan: Any, place: Place) -> None:
+def _trial(settings: dict[str, Any], function: Callable, plan: Any, place: Place) -> None:
     place.enter()
-    report = ray_versions.report_to_tuner()
-    if "population" in assignment:
+    assignment, report = Assignment(**settings), ray_versions.report_to_tuner()
+    if assignment.population is not None:
         assignment, report = _member(assignment, report)
     function(assignment, plan, report)
 
 
-def _member(assignment: dict, report: Callable) -> tuple[dict, Callable]:
+def _member(assignment: Assignment, report: Callable) -> tuple[Assignment, Callable]:
     """The same in population-based training: Ray's checkpoints only say whose weights they are, and after which epoch.
 
     A trial that is to go on from another's is called with that one's assignment, so its own number is in a file.
     """
-    folder = Path(assignment["population"])
+    folder = Path(assignment.population)
     name, checkpoint = ray_versions.tuner_state()
-    own = {"number": int((folder / name).read_text()), "donor": None, "after": 0}
+    number, donor, after = int((folder / name).read_text()), None, 0
     if checkpoint is not None:
         with checkpoint.as_directory() as stored:
             origin = json.loads((Path(stored) / "origin.json").read_text())
-        own |= {"donor": origin["number"], "after": origin["epoch"]}
-    here = folder / f"of-{own['number']}"
+        donor, after = origin["number"], origin["epoch"]
+    here = folder / f"of-{number}"
     here.mkdir(exist_ok=True)
 
     def report_with_origin(row: dict) -> None:
-        write_json(here / "origin.json", {"number": own["number"], "epoch": row["epoch"]})
+        write_json(here / "origin.json", {"number": number, "epoch": row["epoch"]})
         stored = ray_versions.tuner_settings().Checkpoint.from_directory(str(here))
-        report(row | {"settings": json.dumps(assignment["settings"])}, checkpoint=stored)
+        report(row | {"settings": json.dumps(assignment.settings)}, checkpoint=stored)
 
-    return assignment | own, report_with_origin
+    return replace(assignment, number=number, donor=donor, after=after), report_with_origin
 
 
 @contextmanager

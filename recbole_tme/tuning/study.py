@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from recbole_tme.tuning.plan import Plan
 from recbole_tme.tuning.ray_tune import tune_trials
 from recbole_tme.tuning.search import Search, make_search
 from recbole_tme.tuning.space import Space, load_space
-from recbole_tme.tuning.trial import TrialPlan, train_trial
+from recbole_tme.tuning.trial import Assignment, TrialPlan, train_trial
 from recbole_tme.utils.files import write_atomically, writing
 
 ROW_KEYS = ("epoch", "score", "epoch_score", "seconds", "last")
@@ -133,7 +134,7 @@ class Study:
 
     # What Ray asks of the source of its trials.
 
-    def next(self, name: str) -> dict[str, Any] | None:
+    def next(self, name: str) -> Assignment | None:
         # A population trains in turns, all of it before any of it goes on.
         if not self._population and len(self._live) >= self.slots():
             return None
@@ -143,19 +144,8 @@ class Study:
         self._live[name] = trial
         if self._population:
             (self._numbers / name).write_text(str(trial.number))
-            return {
-                "number": trial.number,
-                "settings": dict(trial.settings),
-                "rows": [],
-                "ended": False,
-                "population": str(self._numbers),
-            }
-        return {
-            "number": trial.number,
-            "settings": dict(trial.settings),
-            "rows": list(trial.rows),
-            "ended": trial.ended,
-        }
+            return Assignment(trial.number, dict(trial.settings), population=str(self._numbers))
+        return Assignment(trial.number, dict(trial.settings), list(trial.rows), trial.ended)
 
     def _begin(self) -> Trial | None:
         settings = self._new_settings()
@@ -197,8 +187,8 @@ class Study:
     def _settings_of(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return json.loads(row["settings"]) if self._population else None
 
-    def explore(self, assignment: dict[str, Any]) -> dict[str, Any]:
-        return assignment | {"settings": self.space.perturb(assignment["settings"], self._generator)}
+    def explore(self, assignment: Assignment) -> Assignment:
+        return replace(assignment, settings=self.space.perturb(assignment.settings, self._generator))
 
     def ended(self, name: str) -> None:
         trial = self._live.pop(name, None)

@@ -1,16 +1,15 @@
-"""One trial of a study: train with some settings, validate after each epoch, and never look at the test set."""
+"""One trial of a study: train with some settings and validate after each epoch. The test set is never used."""
 
 from __future__ import annotations
 
 import shutil
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recbole_tme.config.load import SessionConfig, load_config
-from recbole_tme.evaluation.metrics import check_metrics
 from recbole_tme.evaluation.protocol import load_data
 from recbole_tme.experiment.run import deterministic, logging_to, prepare_phase
 from recbole_tme.experiment.trainer import SessionTrainer
@@ -50,30 +49,51 @@ class TrialPlan:
         return Path(self.folder) / "trials" / f"{number:04d}"
 
 
-def train_trial(assignment: dict[str, Any], plan: TrialPlan, report: Callable[[dict], None]) -> None:
-    """Train one trial, or go on with it, and report each epoch.
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is asked to do: train a trial, from its beginning or from where it was.
+
+    Attributes:
+        number: the trial's, counted from 0.
+        settings: the values of the active keys of the space.
+        rows: the epochs that were reported before.
+        ended: whether the trial has ended; then its rows are only reported again, so that the scheduler of a resumed
+            study knows them.
+        donor: in population-based training, the trial whose weights this one takes over.
+        after: the epoch (counted from 1) that those weights had; 0 without a donor.
+        population: in population-based training, a folder with a file per trial, named as Ray names it, that holds
+            its number.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ended: bool = False
+    donor: int | None = None
+    after: int = 0
+    population: str | None = None
+
+
+def train_trial(assignment: Assignment, plan: TrialPlan, report: Callable[[dict], None]) -> None:
+    """Train one trial, or continue it, and report each epoch.
 
     A row is ``epoch`` (counted from 1), ``score`` (the best validation score so far), ``epoch_score``, ``seconds`` and
     ``last``, whether the training ended with it by itself. A trial that fails twice reports a row with ``trace``.
 
-    Of population-based training, ``donor`` is the trial whose weights it takes over, and ``after`` the epoch they had.
-
     Args:
-        assignment: ``number``, ``settings``, the ``rows`` that were reported before and whether the trial has
-            ``ended``: then the rows are only reported again, for the scheduler of a resumed study to learn of them.
+        assignment: which trial.
         plan: the study's.
         report: takes a row; it does not return where the scheduler stops the trial.
     """
-    for row in assignment["rows"]:
+    for row in assignment.rows:
         report(row)
-    if assignment["ended"]:
+    if assignment.ended:
         return
-    folder = plan.trial_folder(assignment["number"])
-    reported = list(assignment["rows"])
-    after, donor = assignment.get("after", 0), assignment.get("donor")
+    folder = plan.trial_folder(assignment.number)
+    reported = list(assignment.rows)
 
     def report_new(row: dict[str, Any]) -> None:
-        if row["epoch"] > (reported[-1]["epoch"] if reported else after):
+        if row["epoch"] > (reported[-1]["epoch"] if reported else assignment.after):
             reported.append(row)
             report(row)
 
@@ -81,14 +101,14 @@ def train_trial(assignment: dict[str, Any], plan: TrialPlan, report: Callable[[d
         try:
             if attempt:
                 shutil.rmtree(folder, ignore_errors=True)
-            config = plan.config(assignment["settings"])
-            if donor not in (None, assignment["number"]):
-                adopt(plan.trial_folder(donor), folder, config)
+            config = plan.config(assignment.settings)
+            if assignment.donor not in (None, assignment.number):
+                adopt(plan.trial_folder(assignment.donor), folder, config)
             train(config, folder, report_new)
             return
         except Exception:
             trace = traceback.format_exc()
-    last = reported[-1] if reported else {"epoch": after, "score": 0.0, "seconds": 0.0}
+    last = reported[-1] if reported else {"epoch": assignment.after, "score": 0.0, "seconds": 0.0}
     report({**last, "epoch": last["epoch"] + 1, "epoch_score": 0.0, "last": True, "trace": trace})
 
 
@@ -96,7 +116,6 @@ def train(config: SessionConfig, folder: Path, report: Callable[[dict], None]) -
     """Train in a folder, from its checkpoint where it has one; the test loader is not used."""
     data = load_data(config)
     keep_freed_memory()
-    check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     directory = RunDirectory(folder)
@@ -112,7 +131,7 @@ def train(config: SessionConfig, folder: Path, report: Callable[[dict], None]) -
 
 
 def adopt(donor: Path, folder: Path, config: SessionConfig) -> None:
-    """Take over another trial's checkpoint, to go on from it with one's own learning rate and weight decay."""
+    """Copy another trial's checkpoint, to continue from it with this trial's learning rate and weight decay."""
     state = load_checkpoint(RunDirectory(donor).checkpoint_file("select"))
     factor = config["learning_rate"] / RunDirectory(donor).read_config()["learning_rate"]
     for group in state["optimizer"]["param_groups"]:

@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ from recbole_tme.tuning.plan import Budget, Plan
 from recbole_tme.tuning.plots import write_plots
 from recbole_tme.tuning.space import load_space
 from recbole_tme.tuning.study import Study
-from recbole_tme.tuning.trial import TrialPlan, train_trial
+from recbole_tme.tuning.trial import Assignment, TrialPlan, train_trial
 
 TOY = {"epochs": 3, "embedding_size": 16, "rank_low": 3, "rank_high": 20, "show_progress": False}
 SPACE = "learning_rate: {loguniform: [1e-4, 1e-1]}\ndropout_prob: {choice: [0.0, 0.2, 0.5]}\n"
@@ -75,11 +76,11 @@ class Driver:
                 continue
 
             def report(row, assignment=assignment, name=name):
-                self.reported.append((assignment["number"], dict(row)))
+                self.reported.append((assignment.number, dict(row)))
                 study.row(name, row)
-                if self.die(assignment["number"], row):
+                if self.die(assignment.number, row):
                     raise KeyboardInterrupt
-                if self.stop(assignment["number"], row):
+                if self.stop(assignment.number, row):
                     raise Stop
 
             with suppress(Stop):
@@ -170,11 +171,11 @@ def test_an_epoch_that_was_done_and_not_told_is_not_lost(new_study):
     with pytest.raises(KeyboardInterrupt):
         train_trial(assignment, plan, killed_at_two)
     rows = []
-    again = assignment | {"rows": list(study.trials[0].rows)}
+    again = replace(assignment, rows=list(study.trials[0].rows))
     train_trial(again, plan, rows.append)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     direct = []
-    train_trial(assignment | {"number": 9}, plan, direct.append)
+    train_trial(replace(assignment, number=9), plan, direct.append)
     assert [(r["epoch"], r["score"], r["last"]) for r in rows] == [(r["epoch"], r["score"], r["last"]) for r in direct]
 
 
@@ -240,13 +241,13 @@ def test_a_member_of_a_population_goes_on_from_anothers_weights(factor, new_stud
 
     settings = {"learning_rate": 0.01, "weight_decay": 1e-5}
     whole = []
-    assignment = {"number": 0, "settings": settings, "rows": [], "ended": False}
-    train_trial(assignment | {"number": 5}, plan, whole.append)
+    assignment = Assignment(0, settings)
+    train_trial(replace(assignment, number=5), plan, whole.append)
     with pytest.raises(Stop):
         train_trial(assignment, plan, stop_after_two)
     rows = []
-    new = {"number": 1, "settings": settings | {"learning_rate": 0.01 * factor}, "donor": 0, "after": 2}
-    train_trial(assignment | new, plan, rows.append)
+    new = Assignment(1, settings | {"learning_rate": 0.01 * factor}, donor=0, after=2)
+    train_trial(new, plan, rows.append)
     assert [row["epoch"] for row in rows] == [3] and rows[0]["last"]
     assert (rows[0]["epoch_score"] == whole[2]["epoch_score"]) == (factor == 1.0)
     with (study.folder / "trials" / "0001" / "history.csv").open() as file:
