@@ -15,7 +15,6 @@ from recbole_tme.comparison.plan import Comparison, Row, plan
 from recbole_tme.comparison.runs import Ended, Job, already_done, find_run, run_here, run_on_cluster
 from recbole_tme.config.load import SessionConfig, named_files
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.summary import protocol_lines
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.utils import tabular
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(plan_lines(comparison)), file=sys.stdout if args.dry_run else sys.stderr)
     if args.dry_run:
         return 0
-    fingerprint = comparison.protocol["fingerprint"]
+    fingerprint = comparison.protocol.fingerprint
     jobs = [Job(row.name, config, fingerprint, log_file(out, row.name, config)) for row, config in comparison.runs()]
     try:
         ended = do_all(jobs, args.workers, args.ray_address)
@@ -144,11 +143,11 @@ def plan_lines(comparison: Comparison) -> Iterator[str]:
     protocol = comparison.protocol
     rows, new = [], 0
     for row, config in comparison.runs():
-        found = find_run(config, protocol["fingerprint"])
+        found = find_run(config, protocol.fingerprint)
         new += found is None or not found.finished
         rows.append([row.name, str(config["seed"]), state(found), *remarks(row)])
-    yield f"{protocol['dataset']} (protocol {protocol['fingerprint']})"
-    yield from protocol_lines(protocol)
+    yield f"{protocol.dataset} (protocol {protocol.fingerprint})"
+    yield from protocol.lines()
     yield f"{len(rows)} runs, {new} of them to be trained"
     yield tabular.aligned(["model", "seed", "what", "settings", ""], rows)
 
@@ -202,8 +201,8 @@ def plan_record(comparison: Comparison, ended: Sequence[Ended]) -> dict:
         )
     return {
         "command": shlex.join(["recbole-tme", *sys.argv[1:]]),
-        "dataset": comparison.protocol["dataset"],
-        "protocol": dict(comparison.protocol),
+        "dataset": comparison.protocol.dataset,
+        "protocol": comparison.protocol.plain(),
         "seeds": list(comparison.seeds),
         "rows": rows,
         "seed_independent": [row.configs[0].registered_name for row in comparison.rows if row.entry.seed_independent],

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from recbole_tme.errors import UserError
+from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.experiment.diagnose import comparison_table, diagnose_run, load_with_vectors, names_of, write
 from recbole_tme.runs.directory import finished_runs
 from recbole_tme.utils.files import writing
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     loaded = [load_with_vectors(directory, overrides) for directory in directories]
     names = names_of([one.config for one, _ in loaded])
     found = [
-        {"name": name, "run": str(directory.path), "protocol": directory.read_metrics()["protocol"]["fingerprint"]}
+        {"name": name, "run": str(directory.path), "protocol": Protocol.of_run(directory).fingerprint}
         | diagnose_run(one, vectors, args.seed)
         for name, directory, (one, vectors) in zip(names, directories, loaded)
     ]

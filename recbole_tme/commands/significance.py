@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     estimates = estimate(ranks, metrics, **settings)
     comparisons = compare(ranks, pairs, metrics, **settings)
     n_tests = sum(not np.isnan(line.p) for line in comparisons) if comparisons else None
-    text = [caption(runs[0].result["protocol"]), method(args.slice, args.resamples, args.seed, n_tests)]
+    text = [caption(runs[0].protocol), method(args.slice, args.resamples, args.seed, n_tests)]
     if advice := untested(comparisons):
         text.append(advice)
     tables = [(ESTIMATE_HEAD, [estimate_cells(line) for line in estimates])]

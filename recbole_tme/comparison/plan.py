@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from recbole_tme.config.load import (
 )
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics
-from recbole_tme.evaluation.protocol import describe_protocol, load_data
+from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.evaluation.summary import distinct_names
 from recbole_tme.experiment.run import check_selection
 from recbole_tme.models import registry
@@ -84,7 +84,7 @@ class Comparison:
 
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
-    protocol: Mapping[str, Any]
+    protocol: Protocol
 
     def runs(self) -> list[tuple[Row, SessionConfig]]:
         """Everything to be trained, all rows with the first seed first."""
@@ -94,7 +94,7 @@ class Comparison:
     def hash(self) -> str:
         """Eight hex digits of everything that is compared."""
         hashes = [config.hash() for row in self.rows for config in row.configs]
-        return settings_hash({"runs": hashes, "protocol": self.protocol["fingerprint"]})
+        return settings_hash({"runs": hashes, "protocol": self.protocol.fingerprint})
 
     def row(self, name: str) -> Row:
         """The row that ``--reference`` names, as in ``--models`` or as in the table.
@@ -167,7 +167,7 @@ def plan(
     check_selection(first)
     data = load_data(first)
     check_metrics(first["metrics"], first["topk"], first["valid_metric"], len(data.tokens) - 1)
-    return Comparison(rows, tuple(numbers), describe_protocol(first, data))
+    return Comparison(rows, tuple(numbers), Protocol.of(first, data))
 
 
 def _resolve(

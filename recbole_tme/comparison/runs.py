@@ -22,6 +22,7 @@ from torch import multiprocessing
 
 from recbole_tme.config.load import SessionConfig, settings_hash
 from recbole_tme.errors import UserError
+from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.experiment.cluster import Resources, call_all, connected
 from recbole_tme.experiment.parallel import end_with_parent
 from recbole_tme.experiment.run import run
@@ -142,7 +143,7 @@ def do(job: Job, tell: Callable[[str, Any], None]) -> Path:
     config = job.config
     on_epoch = (lambda *epoch: tell("epoch", epoch)) if config["nproc"] == 1 else None
     directory = run(config, find_run(config, job.fingerprint), on_epoch)
-    if directory.read_metrics()["protocol"]["fingerprint"] != job.fingerprint:
+    if Protocol.of_run(directory).fingerprint != job.fingerprint:
         raise UserError(f"data set {config['dataset']} changed while models were compared; start again")
     return directory.path
 
@@ -164,10 +165,10 @@ def _is_of(run: RunDirectory, config: SessionConfig, fingerprint: str) -> bool:
     try:
         # A run's name keeps the settings it began with, and some may change when it is continued.
         same = settings_hash(run.read_config()) == config.hash()
-        protocol = run.read_metrics()["protocol"] if run.finished else run.read_environment()["protocol"]
-    except (UserError, KeyError):
+        protocol = Protocol.of_run(run)
+    except UserError:
         return False
-    return same and protocol["fingerprint"] == fingerprint
+    return same and protocol.fingerprint == fingerprint
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from recbole_tme.evaluation.protocol import Protocol
+
 # hit@K, recall@K and the papers' P@K are one number where every instance has one target; it is printed once.
 SHOWN_NAMES = {"hit": "P", "recall": "P", "mrr": "MRR", "ndcg": "NDCG", "precision": "Precision"}
 
@@ -77,25 +79,6 @@ def distinct_names(models: Sequence[str], settings: Sequence[Mapping]) -> list[s
     return names
 
 
-def protocol_lines(protocol: Mapping) -> list[str]:
-    """The evaluation protocol in words, printed with every table."""
-    chosen = "epoch selected on validation"
-    if protocol["retrain"]:
-        chosen += ", then trained anew on train + validation"
-    if protocol["select_on"] == "test":
-        chosen = "best-on-test: epoch selected on the test set, not comparable with validation-selected results"
-    return [
-        f"{protocol['test_instances']:,} test instances of {protocol['test_sessions']:,} sessions, full ranking over "
-        f"{protocol['items']:,} items, seen items included",
-        f"{chosen}; ties share their mean rank; P@K = Recall@K = Hit@K; figures in percent",
-    ]
-
-
-def protocol_differences(first: Mapping, second: Mapping) -> list[str]:
-    """The keys in which two protocols differ, sorted; empty for one protocol."""
-    return sorted(key for key in {*first, *second} - {"fingerprint"} if first.get(key) != second.get(key))
-
-
 def result_report(metrics: Mapping) -> str:
     """The final lines of a run: validation, test and its slices, and the protocol.
 
@@ -109,4 +92,4 @@ def result_report(metrics: Mapping) -> str:
             rows[f"test, {name}"] = part["metrics"]
     head = f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}, epoch {metrics['best_epoch']}"
     tail = f"share of test instances with a tied target: {metrics['tie_share']:.4f}"
-    return "\n".join([head, percent_table(rows), *protocol_lines(metrics["protocol"]), tail])
+    return "\n".join([head, percent_table(rows), *Protocol.read(metrics["protocol"], "metrics.json").lines(), tail])

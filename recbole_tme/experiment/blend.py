@@ -16,9 +16,8 @@ from recbole_tme.config.load import SessionConfig, load_config, result_settings
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import evaluate
-from recbole_tme.evaluation.protocol import trained_on
+from recbole_tme.evaluation.protocol import Protocol, trained_on
 from recbole_tme.evaluation.ranks import rank_all
-from recbole_tme.evaluation.summary import protocol_differences
 from recbole_tme.experiment.loading import Loaders, build_model
 from recbole_tme.models.blend import Blend, is_training_free, member_chances
 from recbole_tme.nn.blending import mixture_weights
@@ -53,7 +52,7 @@ class Trained(NamedTuple):
     epoch_seconds: float
 
 
-def with_members(config: SessionConfig, data: SessionData, protocol: dict) -> SessionConfig:
+def with_members(config: SessionConfig, data: SessionData, protocol: Protocol) -> SessionConfig:
     """The configuration of a blend with its members' settings in it.
 
     Raises:
@@ -69,7 +68,7 @@ def with_members(config: SessionConfig, data: SessionData, protocol: dict) -> Se
     members = []
     for path in config["members"]:
         run = _finished(path)
-        differing = protocol_differences(run.read_metrics()["protocol"], protocol)
+        differing = Protocol.of_run(run).differences(protocol)
         if differing:
             raise UserError(f"members: {path} is of another protocol than the blend ({', '.join(differing)} differ)")
         check_catalogue(run.read_items(), data.tokens, run.items_file)
@@ -78,14 +77,14 @@ def with_members(config: SessionConfig, data: SessionData, protocol: dict) -> Se
     return config.replaced(member_settings=members)
 
 
-def blend(config: SessionConfig, data: SessionData, protocol: dict, directory: RunDirectory) -> Trained:
+def blend(config: SessionConfig, data: SessionData, protocol: Protocol, directory: RunDirectory) -> Trained:
     """Learn a blend's weights with its members as they were before they saw validation, then fill in their final
     weights.
 
     Args:
         config: the blend's.
         data: the data set.
-        protocol: as from ``describe_protocol``.
+        protocol: of the blend.
         directory: where the configuration is written, its members' settings included.
 
     Raises:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.data.sessions import SessionData
+from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.evaluation.ranks import Ranks, rank_all, scorer
 from recbole_tme.nn import distributed
 from recbole_tme.nn.embedding_diagnostics import item_vectors, singular_values
@@ -34,7 +35,7 @@ QUERIES, WARM_UP = 12, 3
 
 
 def evaluate_test(
-    config: SessionConfig, data: SessionData, model: nn.Module, loader: SessionEvalLoader, protocol: Mapping[str, Any]
+    config: SessionConfig, data: SessionData, model: nn.Module, loader: SessionEvalLoader, protocol: Protocol
 ) -> tuple[Ranks, dict[str, Any]]:
     """Rank the targets of the test set, and describe what the model recommends there.
 
@@ -45,7 +46,7 @@ def evaluate_test(
         data: its data set, ``data.train`` as the model was trained on it.
         model: the model, on its device.
         loader: of the test instances.
-        protocol: as from ``describe_protocol``; its fingerprint chooses the examples.
+        protocol: of the run; its fingerprint chooses the examples.
 
     Returns:
         The ranks, and the content of ``details.json`` as plain data: ``cost`` (peak memory of this process in MB,
@@ -57,7 +58,7 @@ def evaluate_test(
         NonFiniteScores: a score is NaN.
     """
     about = loader.dataset.instance_arrays()
-    lists = TopKStatistics(popularity_percentiles(data), example_instances(about, protocol["fingerprint"]))
+    lists = TopKStatistics(popularity_percentiles(data), example_instances(about, protocol.fingerprint))
     ranks = rank_all(model, loader, config["device"], config["show_progress"], observe=lists)
     vectors = item_vectors(model, len(data.tokens))
     details = {

@@ -15,8 +15,7 @@ from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, build_loaders
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
-from recbole_tme.evaluation.summary import protocol_differences
+from recbole_tme.evaluation.protocol import Protocol, load_data, trained_on
 from recbole_tme.models.builtin.accelerated import accelerated
 from recbole_tme.runs.checkpoint import check_catalogue, read_weights, restore_model
 from recbole_tme.runs.directory import RunDirectory
@@ -61,7 +60,7 @@ def load_run(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Lo
     config = load_config(None, None, [directory.config_file], overrides=overrides)
     data = load_data(config)
     check_catalogue(directory.read_items(), data.tokens, directory.items_file)
-    changed = protocol_differences(directory.read_metrics()["protocol"], describe_protocol(config, data))
+    changed = Protocol.of_run(directory).differences(Protocol.of(config, data))
     if changed:
         raise UserError(
             f"{path} belongs to other data than data set {config['dataset']} now is ({', '.join(changed)} differ); "

@@ -22,9 +22,9 @@ from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import PluginError, UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
 from recbole_tme.evaluation.plausibility import implausible
-from recbole_tme.evaluation.protocol import describe_protocol, load_data, trained_on
+from recbole_tme.evaluation.protocol import Protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
-from recbole_tme.evaluation.summary import protocol_differences, result_report
+from recbole_tme.evaluation.summary import result_report
 from recbole_tme.experiment.blend import Trained, blend, with_members
 from recbole_tme.experiment.details import evaluate_test
 from recbole_tme.experiment.loading import Loaders, build_model
@@ -66,7 +66,7 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     # Only now, so that what loading took for a moment goes back to the system.
     keep_freed_memory()
     check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
-    protocol = describe_protocol(config, data)
+    protocol = Protocol.of(config, data)
     if resume is not None:
         check_same_data(resume, protocol)
     started = time.perf_counter()
@@ -111,7 +111,7 @@ def selection_data(config: SessionConfig, data: SessionData) -> SessionData:
     return trained_on(config, data) if config["select_on"] == "test" else data
 
 
-def start(config: SessionConfig, data: SessionData, protocol: dict) -> RunDirectory:
+def start(config: SessionConfig, data: SessionData, protocol: Protocol) -> RunDirectory:
     """Make the run directory and write what is known before training."""
     directory = RunDirectory.create(
         Path(config["run_dir"]), config["dataset"], config.registered_name, config["seed"], config.hash()
@@ -120,7 +120,7 @@ def start(config: SessionConfig, data: SessionData, protocol: dict) -> RunDirect
     directory.write_items(data.tokens)
     write_catalogue(directory, config, data)
     directory.write_environment(
-        {"device": str(config["device"]), "threads": torch.get_num_threads(), "protocol": protocol}
+        {"device": str(config["device"]), "threads": torch.get_num_threads(), "protocol": protocol.plain()}
     )
     return directory
 
@@ -131,14 +131,13 @@ def write_catalogue(directory: RunDirectory, config: SessionConfig, data: Sessio
     ItemList([str(token) for token in data.tokens[1:]], clicks, data.titles).write(directory.catalogue_file)
 
 
-def check_same_data(directory: RunDirectory, protocol: dict) -> None:
+def check_same_data(directory: RunDirectory, protocol: Protocol) -> None:
     """Refuse to continue a run on data that has changed under it.
 
     Raises:
         UserError: the protocol fingerprint of the run differs.
     """
-    before = directory.read_environment()["protocol"]
-    changed = protocol_differences(before, protocol)
+    changed = Protocol.of_run(directory).differences(protocol)
     if changed:
         raise UserError(
             f"{directory.path} cannot be resumed: {', '.join(changed)} differ from when it began; start a new run"
@@ -149,7 +148,7 @@ def train_and_test(
     config: SessionConfig,
     data: SessionData,
     built: tuple[nn.Module, Loaders] | None,
-    protocol: dict,
+    protocol: Protocol,
     directory: RunDirectory,
     resuming: bool,
     on_epoch: Callable | None,
@@ -179,7 +178,7 @@ def train_and_test(
         "tie_share": ranks.tie_share,
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "epoch_seconds": trained.epoch_seconds,
-        "protocol": protocol,
+        "protocol": protocol.plain(),
     }
 
 

@@ -94,7 +94,7 @@ def tex(sections: Sequence[Section]) -> str:
     """All tables of all sections, for a document that uses booktabs and graphicx."""
     parts = [r"% \input this file in a document with \usepackage{booktabs,graphicx}."]
     for section in sections:
-        dataset = section.protocol["dataset"]
-        source = f"{dataset}, protocol {section.protocol['fingerprint']}"
+        dataset = section.protocol.dataset
+        source = f"{dataset}, protocol {section.protocol.fingerprint}"
         parts += [latex.table(sheet, f"tab:{dataset}-{sheet.key}", source) for sheet in sheets(section)]
     return "\n\n".join(parts) + "\n"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from recbole_tme.config.load import result_settings
 from recbole_tme.errors import UserError
+from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.evaluation.significance import same_instances
-from recbole_tme.evaluation.summary import distinct_names, protocol_differences, shared_settings
+from recbole_tme.evaluation.summary import distinct_names, shared_settings
 from recbole_tme.models import registry
 from recbole_tme.runs.directory import RunDirectory, finished_runs
 from recbole_tme.utils.spelling import did_you_mean
@@ -19,11 +20,12 @@ from recbole_tme.utils.spelling import did_you_mean
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A finished run's files that a comparison reads: its directory, ``metrics.json`` and ranks."""
+    """A finished run's files that a comparison reads: its directory, ``metrics.json``, ranks and protocol."""
 
     directory: RunDirectory
     result: dict
     ranks: Ranks
+    protocol: Protocol
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def read_by_dataset(paths: Sequence[Path]) -> dict[str, list[Evaluated]]:
     """
     runs: dict[str, list[Evaluated]] = {}
     for run in read_each(paths):
-        together = runs.setdefault(run.result["protocol"]["dataset"], [])
+        together = runs.setdefault(run.protocol.dataset, [])
         if together:
             check_comparable(together[0], run)
         together.append(run)
@@ -82,7 +84,12 @@ def read_each(paths: Sequence[Path]) -> list[Evaluated]:
     Raises:
         UserError: a run has no readable results.
     """
-    return [Evaluated(d, d.read_metrics(), Ranks.load(d.ranks_file)) for d in finished_runs(paths)]
+    runs = []
+    for directory in finished_runs(paths):
+        result = directory.read_metrics()
+        protocol = Protocol.read(result["protocol"], directory.metrics_file)
+        runs.append(Evaluated(directory, result, Ranks.load(directory.ranks_file), protocol))
+    return runs
 
 
 def check_comparable(first: Evaluated, other: Evaluated) -> None:
@@ -91,7 +98,7 @@ def check_comparable(first: Evaluated, other: Evaluated) -> None:
     Raises:
         UserError: they differ; names both runs and what differs.
     """
-    differ = protocol_differences(first.result["protocol"], other.result["protocol"])
+    differ = first.protocol.differences(other.protocol)
     if differ:
         raise UserError(
             f"{other.directory.path} cannot be compared with {first.directory.path}: they differ in "

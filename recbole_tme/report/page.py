@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from recbole_tme.evaluation.summary import protocol_lines, shown_name
+from recbole_tme.evaluation.summary import shown_name
 from recbole_tme.report import figures, sheets
 from recbole_tme.report.examples import Example, examples, outcome, shown_rank
 from recbole_tme.report.section import RANKED_BY, Section
@@ -34,7 +34,7 @@ def page(sections: Sequence[Section], plan: Mapping, title: str | None) -> str:
         plan: as for :func:`~recbole_tme.report.comparison.write_report`.
         title: default the data sets.
     """
-    datasets = ", ".join(section.protocol["dataset"] for section in sections)
+    datasets = ", ".join(section.protocol.dataset for section in sections)
     bodies = [section_body(section, f"d{number}", plan) for number, section in enumerate(sections, 1)]
     return Template((TEMPLATE / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title or f"Session recommendation on {datasets}"),
@@ -49,7 +49,7 @@ def verdict(section: Section) -> str:
     """The outcome in a sentence."""
     best = section.models[0]
     said = (
-        f"{section.protocol['dataset']}: {best.name} has the highest {shown_name(RANKED_BY)} of {len(section.models)}, "
+        f"{section.protocol.dataset}: {best.name} has the highest {shown_name(RANKED_BY)} of {len(section.models)}, "
         f"{sheets.with_interval(best.estimates[RANKED_BY])} %"
     )
     for line in section.comparisons:
@@ -64,7 +64,7 @@ def navigation(sections: Sequence[Section]) -> str:
     if len(sections) < 2:
         return ""
     links = [
-        f'<li><a href="#d{number}">{escape(section.protocol["dataset"])}</a></li>'
+        f'<li><a href="#d{number}">{escape(section.protocol.dataset)}</a></li>'
         for number, section in enumerate(sections, 1)
     ]
     return f'<nav aria-label="Data sets"><ul>{"".join(links)}</ul></nav>'
@@ -101,8 +101,8 @@ def section_body(section: Section, key: str, plan: Mapping) -> str:
         for name, heading, content in parts
     )
     return (
-        f'<section aria-labelledby="{key}"><h2 id="{key}">{escape(section.protocol["dataset"])}</h2>\n'
-        f'{facts(section, plan)}\n<nav aria-label="{escape(section.protocol["dataset"])}"><ul>{links}</ul></nav>\n'
+        f'<section aria-labelledby="{key}"><h2 id="{key}">{escape(section.protocol.dataset)}</h2>\n'
+        f'{facts(section, plan)}\n<nav aria-label="{escape(section.protocol.dataset)}"><ul>{links}</ul></nav>\n'
         f"{blocks}\n</section>"
     )
 
@@ -114,9 +114,9 @@ def facts(section: Section, plan: Mapping) -> str:
     seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts else "one"
     tuned = [f"{model.name}: {sheets.tuning(model.tuning)}" for model in section.models if model.tuning]
     rows = [
-        ("Protocol", "; ".join(protocol_lines(protocol))),
-        ("Fingerprint", code(protocol["fingerprint"])),
-        ("Training", f"{protocol['train_instances']:,} instances, and {protocol['valid_instances']:,} for validation"),
+        ("Protocol", "; ".join(protocol.lines())),
+        ("Fingerprint", code(protocol.fingerprint)),
+        ("Training", f"{protocol.train_instances:,} instances, and {protocol.valid_instances:,} for validation"),
         ("Seeds", f"{seeds} per model; what varies in an interval stands beside it"),
         ("Reference", escape(section.reference)),
         ("Tuning", escape("; ".join(tuned)) or "no tuning budget is recorded for these runs"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recbole_tme.errors import UserError
+from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.evaluation.significance import Comparison, Estimate, compare, estimate
 from recbole_tme.report.details import Costs, beyond_accuracy, costs, read_command, read_details, read_history
 from recbole_tme.report.evaluated import Evaluated, ModelRuns, find_reference, group_runs
@@ -56,7 +57,7 @@ class Section:
     """The comparison of models on one data set by one protocol.
 
     Attributes:
-        protocol: as in ``metrics.json``.
+        protocol: that all the runs share.
         reference: name of the model that the others are compared with.
         models: best first.
         comparisons: of each other model with the reference, models in the same order.
@@ -65,7 +66,7 @@ class Section:
         catalogue: item names and clicks; ``None`` where no run has its ``catalogue.json``.
     """
 
-    protocol: Mapping
+    protocol: Protocol
     reference: str
     models: list[Model]
     comparisons: list[Comparison]
@@ -96,14 +97,14 @@ def assemble(runs: Sequence[Evaluated], reference: str | None, failures: Sequenc
     reference = find_reference(groups, reference)
     pairs = [(group.name, reference) for group in groups if group.name != reference]
     catalogue = read_catalogue(runs)
-    protocol = runs[0].result["protocol"]
+    protocol = runs[0].protocol
     return Section(
         protocol=protocol,
         reference=reference,
         models=[one_model(g, {metric: estimates[g.name, metric] for metric in METRICS}, plan) for g in groups],
         comparisons=compare(ranks, pairs, TESTED, seed_independent=fixed),
         slices=slice_groups(ranks, TESTED, catalogue, fixed),
-        failures=[one for one in failures if one.get("dataset", protocol["dataset"]) == protocol["dataset"]],
+        failures=[one for one in failures if one.get("dataset", protocol.dataset) == protocol.dataset],
         catalogue=catalogue,
     )
 
@@ -138,6 +139,6 @@ def read_catalogue(runs: Sequence[Evaluated]) -> ItemList | None:
     if not files:
         return None
     catalogue = ItemList.read(files[0])
-    if len(catalogue.ids) != (wanted := runs[0].result["protocol"]["items"]):
+    if len(catalogue.ids) != (wanted := runs[0].protocol.items):
         raise UserError(f"{files[0]} has {len(catalogue.ids)} items, the run's protocol {wanted}; run the model again")
     return catalogue

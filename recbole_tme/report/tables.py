@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.summary import distinct_names, protocol_lines, shared_settings, shown_name
+from recbole_tme.evaluation.protocol import Protocol
+from recbole_tme.evaluation.summary import distinct_names, shared_settings, shown_name
 from recbole_tme.report.experiments import one_per_seed
 from recbole_tme.runs.directory import finished_runs, read_result
 from recbole_tme.utils import tabular
@@ -57,8 +58,8 @@ def markdown(results: Sequence[dict]) -> str:
     where there are several. Results of different data, splits or selection rules never share a table."""
     tables = defaultdict(list)
     for result in results:
-        protocol = result["protocol"]
-        tables[(protocol["dataset"], protocol["fingerprint"])].append(result)
+        protocol = protocol_of(result)
+        tables[(protocol.dataset, protocol.fingerprint)].append(result)
     return "\n\n".join(one_table(by_settings(part)) for _, part in sorted(tables.items())) + "\n"
 
 
@@ -74,7 +75,7 @@ def by_settings(results: Sequence[dict]) -> dict[str, list[dict]]:
 
 
 def one_table(models: dict[str, list[dict]]) -> str:
-    protocol = next(iter(models.values()))[0]["protocol"]
+    protocol = protocol_of(next(iter(models.values()))[0])
     ordered = sorted(models, key=lambda model: (-mean_of(models[model], METRICS[-1]), model))
     head = ["model", "seeds", *map(shown_name, METRICS), "repeated P@20", "new P@20", "epoch s"]
     rows = []
@@ -89,9 +90,14 @@ def one_table(models: dict[str, list[dict]]) -> str:
     return f"{caption(protocol)}\n\n{tabular.markdown(head, rows)}"
 
 
-def caption(protocol: Mapping) -> str:
+def protocol_of(result: Mapping) -> Protocol:
+    """The protocol of one run's ``metrics.json``."""
+    return Protocol.read(result["protocol"], f"the metrics.json of {result['model']}, seed {result['seed']}")
+
+
+def caption(protocol: Protocol) -> str:
     """What stands above a table: its data set, and the protocol in words."""
-    return f"**{protocol['dataset']}** (protocol {protocol['fingerprint']}): {'; '.join(protocol_lines(protocol))}."
+    return f"**{protocol.dataset}** (protocol {protocol.fingerprint}): {'; '.join(protocol.lines())}."
 
 
 def mean_of(runs: Sequence[dict], metric: str) -> float:

@@ -34,7 +34,7 @@ def csv_text(sections: Sequence[Section]) -> str:
     """All figures of all sections, accuracies and shares as fractions, with all digits."""
     rows = []
     for section in sections:
-        about = {"dataset": section.protocol["dataset"], "protocol": section.protocol["fingerprint"]}
+        about = {"dataset": section.protocol.dataset, "protocol": section.protocol.fingerprint}
         for line in lines(section):
             line = about | line
             rows.append(["" if missing(line.get(name)) else line[name] for name in HEAD])
@@ -44,7 +44,7 @@ def csv_text(sections: Sequence[Section]) -> str:
 def lines(section: Section) -> Iterator[dict]:
     """The lines of one section, by column."""
     tests = {(line.model, line.metric): line for line in section.comparisons}
-    everything = section.protocol["test_instances"]
+    everything = section.protocol.test_instances
     for model in section.models:
         for metric, line in model.estimates.items():
             yield accuracy(line, "all", "", everything) | against(tests.get((model.name, metric)))

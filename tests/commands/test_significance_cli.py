@@ -168,7 +168,7 @@ def test_a_slice_without_instances_gets_one_line(toy_runs, tmp_path, capsys):
 
 def test_runs_of_another_protocol_are_refused(toy_runs, tmp_path, capsys):
     protocol = json.loads((toy_runs["own"] / "metrics.json").read_text())["protocol"]
-    changed = protocol | {"max_clicks": 3, "fingerprint": "another"}
+    changed = protocol | {"max_clicks": 3}
     line = error_line(capsys, toy_runs["spop"], edited_copy(toy_runs["own"], tmp_path, protocol=changed))
     assert "cannot be compared" in line and "max_clicks" in line and toy_runs["spop"].name in line
 

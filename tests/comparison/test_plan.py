@@ -177,7 +177,7 @@ def test_what_cannot_be_compared_gets_one_line_before_anything_is_trained(models
 
 def test_a_run_is_found_by_its_settings_seed_and_protocol():
     comparison = planned("SRGNN", "--epochs=1", "--show_progress=False", seeds="2")
-    (config, other), fingerprint = comparison.rows[0].configs, comparison.protocol["fingerprint"]
+    (config, other), fingerprint = comparison.rows[0].configs, comparison.protocol.fingerprint
     assert find_run(config, fingerprint) is None
     directory = run(config)
     assert find_run(config, fingerprint).path == directory.path

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from recbole_tme.config.load import load_config
-from recbole_tme.evaluation.protocol import load_data
+from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.experiment.details import (
     EXAMPLES,
@@ -159,7 +159,7 @@ def test_the_spectrum_is_that_of_the_item_table(runs):
 
 
 def test_the_batch_size_changes_nothing(runs):
-    protocol = runs["SASRec"].read_metrics()["protocol"]
+    protocol = Protocol.of_run(runs["SASRec"])
     found = []
     for size in (7, 4096):
         config, data, model, loaders = load_run(runs["SASRec"].path, {"eval_batch_size": size})

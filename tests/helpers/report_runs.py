@@ -86,7 +86,6 @@ def make_run(
         "max_clicks": 50,
         "select_on": "valid",
         "retrain": False,
-        "fingerprint": "abcdef012345",
     } | (protocol or {})
     config = {"model": model, "dataset": dataset, "seed": seed, "learning_rate": 0.001} | settings
     (path / "config.yaml").write_text(yaml.safe_dump(config))

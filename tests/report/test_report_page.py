@@ -113,7 +113,7 @@ def test_the_examples_name_items_and_mark_the_target(out):
 def test_the_parts_stand_in_order_and_the_protocol_above_them(out):
     text = (out / "report.html").read_text()
     wanted = [
-        "Fingerprint</dt><dd><code>abcdef012345<",
+        "Fingerprint</dt><dd><code>",
         "Seeds</dt><dd>1 to 2 per model",
         "Tuning</dt>",
         "Command</dt>",
