@@ -14,7 +14,7 @@ from recbole_tme.utils.installing import recbole_missing
 # Each is a module with add_arguments(parser) and run(arguments); it is imported when its command is called. One with
 # TAKES_KEYS = True finds the configuration keys among its arguments as ``arguments.overrides``.
 COMMANDS = (
-    *("prepare", "audit", "table", "significance", "report", "compare", "tune", "diagnose", "recommend"),
+    *("prepare", "audit", "table", "significance", "report", "compare", "reproduce", "tune", "diagnose", "recommend"),
     *("bundle", "leakcheck", "serve", "export", "list", "doctor"),
 )
 # How long and where a run goes on may change; what it computes may not.

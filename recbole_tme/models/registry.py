@@ -30,6 +30,7 @@ OUR_MODELS = {
     "BaselineMix": "recbole_tme.models.training_free.mix:BaselineMix",
     "OwnItems": "recbole_tme.models.training_free.own_items:OwnItems",
     "OwnItemsFirst": "recbole_tme.models.training_free.mix:OwnItemsFirst",
+    "SFSKNN": "recbole_tme.models.training_free.sfsknn:SFSKNN",
     "SKNN": "recbole_tme.models.training_free.sknn:SKNN",
     "SPop": "recbole_tme.models.training_free.spop:SPop",
     "SPopSTAN": "recbole_tme.models.training_free.spop_stan:SPopSTAN",

@@ -14,7 +14,7 @@ from recbole_tme.evaluation.summary import distinct_names, shared_settings, show
 from recbole_tme.report.experiments import one_per_seed
 from recbole_tme.runs.directory import finished_runs, read_result
 from recbole_tme.utils import tabular
-from recbole_tme.utils.files import write_atomically, write_json, writing
+from recbole_tme.utils.files import insert_between, write_json, writing
 
 METRICS = ("hit@5", "hit@10", "hit@20", "mrr@5", "mrr@10", "mrr@20")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -116,10 +116,4 @@ def insert(path: Path, text: str) -> None:
     Raises:
         UserError: the file or a marker is missing.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; name a file that holds {BEGIN} and {END}")
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{path} lacks the markers {BEGIN} and {END}; add them where the table belongs")
-    write_atomically(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
+    insert_between(path, BEGIN, END, text)

@@ -39,6 +39,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def insert_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two markers of a text file.
+
+    Raises:
+        UserError: the file or a marker is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; name a file that holds {begin} and {end}")
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise UserError(f"{path} lacks the markers {begin} and {end}; add them where the table belongs")
+    write_atomically(path, f"{before}{begin}\n{text}\n{end}{after}".encode())
+
+
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
     """Write plain data as JSON, atomically, in UTF-8 and with a final line break.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections import Counter, defaultdict
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ from recbole_tme.models.training_free.clicks import train_clicks
 from recbole_tme.schema.property_files import properties_root
 from recbole_tme.schema.yamlfile import read_settings
 
-NEIGHBOURS = ["SKNN", "VSKNN", "STAN", "VSTAN"]
+NEIGHBOURS = ["SKNN", "SFSKNN", "VSKNN", "STAN", "VSTAN"]
 MIXES = ["BaselineMix", "OwnItemsFirst"]
 MODELS = ["OwnItems", "SPop", "SPopSTAN", "SR", "LastItemKNN", *NEIGHBOURS, *MIXES]
 N_ITEMS = 12
@@ -133,14 +134,14 @@ def loop_strongest(row: dict, train, n: int) -> list[float]:
     return scores
 
 
-def loop_sr(train, session, max_steps=10, n_rules=20) -> list[float]:
+def loop_sr(train, session, max_steps=10, n_rules=20, weighting="reciprocal") -> list[float]:
     row = defaultdict(float)
     # The definition adds 1/1 of all pairs first, then 1/2, ...: the order matters for the last bit of a sum.
     for step in range(1, max_steps + 1):
         for clicks in train:
             for first, second in zip(clicks, clicks[step:]):
                 if first == session[-1]:
-                    row[second] += 1 / step
+                    row[second] += 1 / step if weighting == "reciprocal" else 1 / math.log10(step + 1.7)
     return loop_strongest(row, train, n_rules)
 
 
@@ -256,6 +257,12 @@ def loop_spop_stan(train, session, tie_break="recency", **rest) -> list[float]:
     return scores
 
 
+def loop_sfsknn(train, session, k=500, sample_size=2500, idf_power=0.0, norm_power=0.5) -> list[float]:
+    scores = loop_sknn(train, session, k, sample_size, idf_power, norm_power)
+    followers = {b for clicks in train for a, b in itertools.pairwise(clicks) if a == session[-1]}
+    return [score if item in followers else 0.0 for item, score in enumerate(scores)]
+
+
 PART_LOOPS = {"SKNN": loop_sknn, "STAN": loop_stan, "VSTAN": loop_vstan, "SR": loop_sr}
 
 
@@ -302,6 +309,9 @@ CASES = [
     ("SPop", loop_spop, {"tie_break": "popularity"}),
     ("SR", loop_sr, {}),
     ("SR", loop_sr, {"max_steps": 2, "n_rules": 2}),
+    ("SR", loop_sr, {"max_steps": 5, "weighting": "log"}),
+    ("SFSKNN", loop_sfsknn, {}),
+    ("SFSKNN", loop_sfsknn, {"k": 2, "sample_size": 3, "idf_power": 1.0}),
     ("LastItemKNN", loop_last_item_knn, {}),
     ("LastItemKNN", loop_last_item_knn, {"shrink": 0.0, "k": 2}),
     ("VSKNN", loop_vsknn, {}),
@@ -477,7 +487,7 @@ def test_sessions_that_share_the_last_click_weigh_more(model):
     assert scores[5] > scores[4] > 0
 
 
-@pytest.mark.parametrize("model", NEIGHBOURS)
+@pytest.mark.parametrize("model", ["SKNN", "VSKNN", "STAN", "VSTAN"])
 def test_of_equal_sessions_the_recent_ones_are_neighbours(model):
     train = [[1, 4], [1, 5], [1, 6]]
     assert [bool(score) for score in scores_of(build(model, train, k=1), [1])[4:7]] == [False, False, True]

@@ -24,7 +24,7 @@ PARTS: dict[str, tuple[type[TrainingFree], str, tuple[str, ...]]] = {
     "VSKNN": (VSKNN, "sknn", (*SKNN_KEYS, "weighting", "idf_weight")),
     "STAN": (STAN, "stan", STAN_KEYS),
     "VSTAN": (VSTAN, "stan", (*STAN_KEYS, "lambda_ipw", "idf_weight")),
-    "SR": (SR, "sr", ("max_steps", "n_rules")),
+    "SR": (SR, "sr", ("max_steps", "n_rules", "weighting")),
 }
 
 
