@@ -107,7 +107,7 @@ class Comparison:
                 return row
         names = [row.name for row in self.rows]
         hint = did_you_mean(name, names)
-        raise UserError(f"--reference: {name} is none of the models{hint}; choose among: {'; '.join(names)}")
+        raise UserError(f"--reference: {name} is not one of the models{hint}; choose among: {'; '.join(names)}")
 
 
 def plan(
@@ -121,7 +121,7 @@ def plan(
     """Resolve and check everything that a comparison trains.
 
     Settings come from, low to high: the property files, ``config_files``, the model's ``best.yaml``, ``overrides``, the
-    model's own. A setting shared by all is passed over for models that do not know it, and so is a number of epochs for
+    model's own. A setting shared by all is ignored by models that lack the key, and so is a number of epochs by
     models that need none.
 
     Args:
@@ -179,7 +179,7 @@ def _resolve(
     passed_over: set[str],
     seed: int | None = None,
 ) -> SessionConfig:
-    """The configuration of a row; settings of its own are not passed over, whatever their names."""
+    """The configuration of a row; its own settings are never ignored, whatever their names."""
     merged = Overrides()
     for part in (overrides, entry.settings):
         merged.update(part)

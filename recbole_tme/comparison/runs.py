@@ -149,8 +149,8 @@ def do(job: Job, tell: Callable[[str, Any], None]) -> Path:
 
 
 def find_run(config: SessionConfig, fingerprint: str) -> RunDirectory | None:
-    """What there is of a run already: the finished directory with its settings, seed and protocol, else the latest one
-    that was broken off, else None."""
+    """What there is of a run already: the finished directory with its settings, seed and protocol, else the latest
+    interrupted one, else None."""
     model, seed = config.registered_name, config["seed"]
     found = [
         run

@@ -244,7 +244,7 @@ def _defaults(keys: Mapping[str, Key], dataset: str) -> dict[str, Any]:
     defaults = {name: copy.deepcopy(key.default) for name, key in keys.items()}
     path = properties_root() / "dataset" / f"{dataset}.yaml"
     if path.is_file():
-        # The rest of the file describes the data's source and is none of the configuration's.
+        # The rest of the file describes the data's source and is not part of the configuration.
         file = read_settings(path)
         known = {k: v for k, v in file.values.items() if k in keys and k not in WITHOUT_EFFECT}
         defaults |= {k: keys[k].check(v, f"{path}:{file.lines[k]}") for k, v in known.items()}

@@ -82,7 +82,7 @@ def _load(cache: Path, key: str, name: str) -> SessionData | None:
     except FileNotFoundError:
         return None
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        logger.warning("%s is damaged (%s); it is ignored and written anew", cache, error)
+        logger.warning("%s is damaged (%s); it is ignored and rewritten", cache, error)
         return None
 
 

@@ -146,7 +146,7 @@ def copies_of(model: nn.Module, build: Callable[[], nn.Module]) -> Callable[[], 
 
     Args:
         model: the model.
-        build: makes a model of this kind anew, for those that cannot be copied (an open file, a lock).
+        build: makes a new model of this kind, for those that cannot be copied (an open file, a lock).
     """
 
     def fresh() -> nn.Module:

@@ -190,7 +190,7 @@ def train(
     resuming: bool,
     on_epoch: Callable | None,
 ) -> Trained:
-    """Train and select on validation and, where that is asked for, train anew on train + validation."""
+    """Train and select on validation and, with ``retrain``, retrain on train + validation."""
     on_test = config["select_on"] == "test"
     selected, loaders = prepare_trainer(config, built, data.tokens, directory, "select")
     train_loader, valid_loader, test_loader = loaders

@@ -139,7 +139,7 @@ class SessionRecommender(SequentialRecommender):
         """Encode right-padded sessions, ``[B, L]`` long and ``[B]`` long.
 
         Returns:
-            Session vectors, ``[B, d]``; or an :class:`Encoded` with them, for a model that has more to hand on.
+            Session vectors, ``[B, d]``; or an :class:`Encoded` with them, for a model that has more to pass on.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement encode")
 

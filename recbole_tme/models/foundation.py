@@ -14,7 +14,7 @@ try:
     from recbole.model.abstract_recommender import SequentialRecommender
     from recbole.utils import InputType
 except ModuleNotFoundError as error:
-    # A RecBole that is there but broken is not to be passed over.
+    # An installed but broken RecBole must not be ignored.
     if error.name != "recbole":
         raise
 

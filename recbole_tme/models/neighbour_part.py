@@ -12,7 +12,7 @@ from recbole_tme.models.training_free.clicks import session_numbers, train_click
 from recbole_tme.nn.neighbour_mixture import NeighbourFacts, NeighbourMixture
 from recbole_tme.nn.neighbours import NeighbourIndex, Neighbours
 
-# Most recent training sessions that are looked at for each item of a session.
+# Most recent training sessions that are considered for each item of a session.
 SAMPLE_SIZE = 500
 # One training session in this many teaches how to mix, and nothing else.
 HELD_OUT = 32

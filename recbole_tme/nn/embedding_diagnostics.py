@@ -136,7 +136,7 @@ def effective_rank(values: Tensor) -> float:
     """Exponential of the entropy of singular values as shares of their sum (Roy & Vetterli, EUSIPCO 2007).
 
     Args:
-        values: singular values, ``[k]``, scaled as you like.
+        values: singular values, ``[k]``, on any scale.
 
     Returns:
         Between 1 (one direction) and k (all alike); 0 for a table of zeros.

@@ -37,7 +37,7 @@ class NeighbourIndex(nn.Module):
         items: the clicks of all training sessions, in order of time, ``[n]`` long.
         offsets: where each session begins in them, ``[M + 1]`` long.
         n_items: items of the catalogue and padding.
-        sample_size: training sessions looked at for each item of a session, the most recent ones.
+        sample_size: training sessions considered for each item of a session, the most recent ones.
 
     Source: set similarity with inverse session frequencies, as in VSKNN (Ludewig and Jannach, 2018).
     """

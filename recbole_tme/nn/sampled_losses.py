@@ -99,7 +99,7 @@ def bucketed_cross_entropy(
         sessions: session vectors, ``[B, d]``.
         table: item embeddings, ``[N + 1, d]``; row 0 is padding and takes no part.
         target: item ids 1..N, ``[B]`` long.
-        n_buckets: buckets, drawn anew at each call.
+        n_buckets: buckets, drawn again at each call.
         bucket_sessions, bucket_items: sessions and items of each; all of them where there are no more.
 
     Returns:

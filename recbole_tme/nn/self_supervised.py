@@ -13,7 +13,7 @@ def dynamic_noise(sessions: Tensor, epoch: Tensor, scale: float) -> Tensor:
     .. math::
         \Delta = \mathrm{scale} \cdot \ln(t + 2) \cdot \mathrm{sign}(s) \odot u / \|u\|_2, \quad u \sim U(0, 1)^d
 
-    drawn anew per session and call.
+    drawn independently for each session and each call.
 
     Args:
         sessions: session vectors s, ``[B, d]``.

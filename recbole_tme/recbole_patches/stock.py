@@ -108,7 +108,7 @@ def config_to_plain(config) -> dict:
 
 def config_from_plain(plain: dict):
     """The ``Config`` that :func:`config_to_plain` was given: the model class is looked up by name, the device is
-    chosen anew for this machine, the command line is not read."""
+    chosen again for this machine, the command line is not read."""
     import torch
     from recbole.config import Config
     from recbole.utils import enum_type, get_model

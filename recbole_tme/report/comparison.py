@@ -41,7 +41,7 @@ def write_report(
         title: of the page; default the data sets.
 
     Raises:
-        UserError: no run has finished, runs of one data set cannot be compared, the reference is none of the models,
+        UserError: no run has finished, runs of one data set cannot be compared, the reference is not one of the models,
             a run's files are damaged, or the folder cannot be written to.
     """
     plan = plan or {}

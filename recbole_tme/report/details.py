@@ -100,7 +100,7 @@ def read_history(run: RunDirectory) -> list[dict[str, float | str]]:
     """The rows of ``history.csv``, figures as floats; empty without the file.
 
     Raises:
-        UserError: a cell that should be a figure is none.
+        UserError: a cell that should be a figure is not one.
     """
     file = run.history_file
     if not file.is_file():

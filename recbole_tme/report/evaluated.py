@@ -149,6 +149,8 @@ def find_reference(models: Sequence[ModelRuns], wanted: str | None) -> str:
     found = exact or [m.name for m in models if m.model == wanted]
     if len(found) != 1:
         names = [model.name for model in models]
-        problem = "is more than one of the models" if found else f"is none of the models{did_you_mean(wanted, names)}"
+        problem = (
+            "is more than one of the models" if found else f"is not one of the models{did_you_mean(wanted, names)}"
+        )
         raise UserError(f"--reference: {wanted} {problem}; choose among: {'; '.join(names)}")
     return found[0]

@@ -47,7 +47,7 @@ class ItemList:
             ids, titles = [str(item) for item in content["items"]], dict(content["titles"])
             clicks = np.array(content["clicks"], dtype=np.int64)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{path} is not a readable item list ({error}); make it anew") from error
+            raise UserError(f"{path} is not a readable item list ({error}); make it again") from error
         if clicks.shape != (len(ids),):
-            raise UserError(f"{path} has {len(ids)} items but {clicks.size} numbers of clicks; make it anew")
+            raise UserError(f"{path} has {len(ids)} items but {clicks.size} numbers of clicks; make it again")
         return cls(ids, clicks, titles)

@@ -1,4 +1,4 @@
-"""``recbole-tme bundle``: a trained model in one folder to hand on, of plain data with checksums.
+"""``recbole-tme bundle``: a trained model in one folder, to pass on: plain data with checksums.
 
 A bundle holds ``bundle.json`` (format and version, the model's name and settings, and size and SHA-256 of the other
 files and of itself), ``model.safetensors`` (the weights) and ``catalogue.json`` (item ids, their clicks in training and
@@ -57,7 +57,7 @@ def pack(saved: SavedModel, out: Path) -> None:
     """
     if out.exists():
         raise UserError(f"{out} exists already; name another folder for --out")
-    # What cannot be loaded is not to be handed on.
+    # Do not write a bundle that cannot be loaded.
     build_model(saved, torch.device("cpu"))
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def read_manifest(file: Path) -> dict:
     if manifest.get("version") != VERSION:
         raise UserError(
             f"{file} has bundle version {manifest.get('version')!r}, this program reads {VERSION}; "
-            f"install the version that made it or make the bundle anew"
+            f"install the version that made it or make the bundle again"
         )
     if manifest.pop("sha256", None) != digest(manifest):
         raise UserError(f"{file} is damaged: its checksum is not its own; copy the bundle again")

@@ -129,7 +129,7 @@ def kept_codes(file: Path, weights: str, make: Callable[[], Codes]) -> tuple[Cod
     """The codes in a file, or else new ones, which are then written there.
 
     The file is written whole or not at all, by as many processes at once as there are. Where it cannot be written it is
-    left out, and where it is damaged or of other weights it is made anew.
+    left out, and where it is damaged or of other weights it is built again.
 
     Args:
         file: where they are kept.
@@ -167,7 +167,7 @@ def _read(file: Path, weights: str) -> Codes | None:
             raise ValueError("its checksum is not its own")
         return Codes(**arrays, candidates=int(about["candidates"]), recall=float(about["recall"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        logger.warning("%s is damaged (%s); it is made anew", file, error)
+        logger.warning("%s is damaged (%s); it is built again", file, error)
         return None
 
 

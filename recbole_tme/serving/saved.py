@@ -50,7 +50,7 @@ class Catalogue:
         settings: the model's.
     """
 
-    # Of sessions there is the padding only: a session to recommend for is none of training's.
+    # The only session id is the padding: a session to recommend for was not one of the training sessions.
     user_num = 1
 
     def __init__(self, n_items: int, settings: Mapping[str, Any]):

@@ -1,7 +1,7 @@
-"""What happened in a study, written down as it happens, so that a study can go on after any end.
+"""The events of a study, written as they happen, so that an interrupted study can be resumed.
 
-``journal.jsonl`` has a line per event; a line that was cut off by the end of the process is none. Events of a trial:
-``begin`` (its settings), ``epoch`` (its scores), ``lost`` (its worker was; the trial is begun again) and ``end``.
+``journal.jsonl`` has a line per event; a truncated last line is ignored. Events of a trial:
+``begin`` (its settings), ``epoch`` (its scores), ``lost`` (its worker died; the trial is begun again) and ``end``.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ class Trial:
 
 
 class Journal:
-    """The events of one study, on disk and in mind.
+    """The events of one study, on disk and in memory.
 
     Args:
         path: the file; an existing one is read first.
 
     Raises:
-        UserError: the file cannot be read or written, another process is at work on it, or a line in its middle is
-            none of a journal.
+        UserError: the file cannot be read or written, another process works on it, or a line before the last
+            is not a journal line.
     """
 
     def __init__(self, path: Path):
@@ -94,16 +94,16 @@ class Journal:
         return self.seconds_before + time.time() - self._started
 
     def start(self) -> None:
-        """Note that a process takes the study up."""
+        """Note that a process starts or resumes the study."""
         self._write({"event": "start"})
 
     def begin(self, settings: dict[str, Any]) -> Trial:
-        """A further trial."""
+        """Note the begin of a further trial, and return it."""
         self._write({"event": "begin", "trial": len(self.trials), "settings": settings})
         return self.trials[-1]
 
     def epoch(self, trial: Trial, row: dict[str, Any], settings: dict[str, Any] | None = None) -> bool:
-        """A trial's epoch; one that is known already is none. Returns whether it was new.
+        """Note a trial's epoch, unless it is known already. Returns whether it was new.
 
         Args:
             trial: the trial.
@@ -117,11 +117,11 @@ class Journal:
         return True
 
     def lost(self, trial: Trial) -> None:
-        """A trial's worker ended without a word."""
+        """Note that a trial's worker died."""
         self._write({"event": "lost", "trial": trial.number})
 
     def end(self, trial: Trial, status: str, trace: str = "") -> None:
-        """A trial's end; only the first one counts."""
+        """Note a trial's end; only the first one counts."""
         if not trial.ended:
             self._write({"event": "end", "trial": trial.number, "status": status, "trace": trace})
 
@@ -150,7 +150,7 @@ class Journal:
                 self._spend(event)
                 self._apply(event)
             except (ValueError, KeyError, IndexError, TypeError) as error:
-                raise UserError(f"{self.path}:{number}: no line of a study's journal; start a new study") from error
+                raise UserError(f"{self.path}:{number}: not a line of a study's journal; start a new study") from error
         return whole
 
     def _spend(self, event: dict[str, Any]) -> None:

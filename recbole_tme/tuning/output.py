@@ -17,7 +17,7 @@ from recbole_tme.tuning.study import Study
 from recbole_tme.utils import tabular
 from recbole_tme.utils.files import write_atomically, write_json
 
-# Lines of the live table: the trials at work, then the best ones.
+# Lines of the live table: the running trials first, then the best ones.
 LIVE_ROWS = 12
 
 
@@ -106,7 +106,7 @@ def best_text(study: Study) -> str:
 
 
 class LiveTable:
-    """Shows a study while it goes on: a table that is drawn anew on a terminal, else a line per ended trial.
+    """Shows a running study: a table that is redrawn on a terminal, elsewhere a line per ended trial.
 
     Args:
         stream: where to.

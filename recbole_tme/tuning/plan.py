@@ -35,7 +35,7 @@ class Budget:
         """Read ``40`` (trials), ``90s``, ``30m``, ``2h``, ``1d``, ``2gpuh``, or several joined by commas.
 
         Raises:
-            UserError: the text is none of these, zero, or names one thing twice.
+            UserError: the text has another form, is zero, or names one thing twice.
         """
         found: dict[str, float] = {}
         for part in text.split(","):
@@ -90,12 +90,12 @@ class Plan:
         """The plan of an existing study.
 
         Raises:
-            UserError: the folder is none of a study.
+            UserError: the folder is not a study folder.
         """
         try:
             plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
             return cls(**{**plan, "budget": Budget(**plan["budget"]), "resources": Resources(**plan["resources"])})
         except FileNotFoundError:
-            raise UserError(f"{folder} is not the folder of a study: it has no plan.json") from None
+            raise UserError(f"{folder} is not a study folder: it has no plan.json") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder / 'plan.json'} cannot be read ({error}); start a new study") from error

@@ -47,7 +47,7 @@ class TrialSource(Protocol):
         """A row that a trial reported; may be told twice."""
 
     def lost(self, trial: str) -> None:
-        """A trial's worker ended without a word, and the trial is not tried again."""
+        """A trial's worker died, and the trial is not tried again."""
 
     def ended(self, trial: str) -> None:
         """A trial ended by itself or was stopped by the scheduler."""

@@ -44,7 +44,7 @@ NOT_TUNABLE = {
     *("model", "dataset", "backbone", "seed", "epochs", "retrain", "select_on", "valid_metric", "valid_ratio"),
     *("MAX_ITEM_LIST_LENGTH", "USER_ID_FIELD", "ITEM_ID_FIELD", "nproc", "reproducibility"),
 }
-# How often a value is drawn anew where it might move to a neighbour.
+# How often a value is drawn again instead of moved to a neighbouring one.
 REDRAWN = 0.25
 # A best value this near to an end of a range, as a share of it, lies on its border.
 BORDER = 0.02

@@ -1,4 +1,4 @@
-"""A study: many trials of one model with settings from a space, by validation alone, which can go on after any end."""
+"""A study: many trials of one model with settings from a space, by validation alone; it can be resumed at any time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Study:
 
     Also the source of trials for Ray (:class:`~recbole_tme.tuning.ray_tune.TrialSource`). Trials that an earlier
     process began are given out first: the ended ones only to have their epochs reported again, so that the scheduler
-    judges the next ones by them, the others to go on.
+    judges the next ones by them, the others to be continued.
 
     Args:
         folder: as made by :meth:`create`.
@@ -41,7 +41,7 @@ class Study:
         plan: replaces the stored one, for another budget or other resources.
 
     Raises:
-        UserError: the folder is none of a study, or damaged.
+        UserError: the folder is not a study folder, or is damaged.
     """
 
     def __init__(self, folder: Path, changed: Callable[[Study], None] = lambda study: None, plan: Plan | None = None):
@@ -155,7 +155,7 @@ class Study:
         return self.journal.begin(settings)
 
     def _new_settings(self) -> dict[str, Any] | None:
-        """Settings that no trial has had: with the same seed, a repetition can only have the same score."""
+        """Settings that no trial has had: a repetition with the same seed can only have the same score."""
         for _ in range(SUGGESTIONS):
             settings = self.search.suggest()
             if settings is None or self._population or all(settings != trial.settings for trial in self.trials):
@@ -192,7 +192,7 @@ class Study:
 
     def ended(self, name: str) -> None:
         trial = self._live.pop(name, None)
-        # At the end of the budget Ray ends every trial: these may go on with another one.
+        # At the end of the budget Ray ends every trial; a larger budget may continue these.
         if trial is not None and not trial.ended and not self.over():
             self._end(trial, STOPPED)
             self._changed(self)
@@ -222,7 +222,7 @@ class Study:
             write_atomically(self._folder_of(trial) / "error.txt", trace.encode())
 
     def _drop_checkpoints(self, trial: Trial) -> None:
-        """Remove what nothing goes on from any more: tens of megabytes each."""
+        """Remove checkpoints that no trial will resume from, of tens of megabytes each."""
         for checkpoint in self._folder_of(trial).glob("checkpoint-*.pt"):
             checkpoint.unlink(missing_ok=True)
 
@@ -235,7 +235,7 @@ class Study:
 
 
 def final_runs(study: Study, n_seeds: int, known: Sequence[Mapping[str, Any]] = ()) -> Iterator[dict[str, Any]]:
-    """Train the best settings anew on train + validation with several seeds, and evaluate each once on test.
+    """Retrain the best settings on train + validation with several seeds, and evaluate each run once on test.
 
     To be used inside a connection to Ray.
 

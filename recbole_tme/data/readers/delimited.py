@@ -90,7 +90,7 @@ class Delimited:
             raise UserError(f"{path} line {reader.line_num}: {error}; mend the line") from None
 
     def normalise(self, path: Path, copy: Path, target: Path) -> Delimited:
-        """Write the rows anew as plain CSV, where the engine stumbles over mixed ends of lines and the like.
+        """Rewrite the rows as plain CSV, where the engine stumbles over mixed ends of lines and the like.
 
         Raises:
             UserError: naming the line that is wrong.

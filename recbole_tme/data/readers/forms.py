@@ -14,7 +14,7 @@ _KNOWN = ((b"PAR1", PARQUET), (b"ARROW1", FEATHER), (b"\x80", PICKLE))
 _REFUSED = (
     (b"PK\x03\x04", "a zip file or a spreadsheet (.xlsx, .ods)", "unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet or document of Office", "save the sheet as CSV"),
-    (b"FEA1", "a file of Feather's first version", "write it anew with a current pandas or pyarrow, or as Parquet"),
+    (b"FEA1", "a file of Feather's first version", "rewrite it with a current pandas or pyarrow, or as Parquet"),
     (b"SQLite format 3", "an SQLite database", "export the table as CSV"),
     (b"%PDF", "a PDF", "name a file of clicks or sessions"),
     (b"\x89HDF", "an HDF5 file", "write the table as Parquet or CSV"),

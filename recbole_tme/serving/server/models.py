@@ -63,7 +63,7 @@ class Served:
         self.now = self._loaded()
 
     def reload(self) -> bool:
-        """Load the model anew; where that fails the old one stays, and ``error`` and the log say why.
+        """Reload the model; where that fails the old one stays, and ``error`` and the log say why.
 
         Returns:
             Whether it was replaced.
