@@ -14,12 +14,12 @@ from recbole_tme.nn.losses import catalogue_cross_entropy
 from recbole_tme.nn.scoring import inner_products
 
 
-def session_vectors(model: nn.Module, interaction) -> Tensor:
+def session_vectors(model: Any, interaction) -> Tensor:
     """What such a model multiplies with its item table, ``[B, d]``."""
     return model.forward(interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN])
 
 
-def catalogue_scores(model: nn.Module, interaction) -> Tensor:
+def catalogue_scores(model: Any, interaction) -> Tensor:
     """The scores such a model's ``full_sort_predict`` gives, ``[B, N + 1]``, not contiguous in general.
 
     Bit for bit the same numbers; the product into rows at whole cache lines is up to 1.8 times as quick.
@@ -43,7 +43,7 @@ def fused_loss(settings: Mapping[str, Any]) -> Callable[[nn.Module, Any], Tensor
     return functools.partial(_fused, precision=loss_precision(settings["builtin_loss"], settings["device"]))
 
 
-def _fused(model: nn.Module, interaction, precision: torch.dtype | None) -> Tensor:
+def _fused(model: Any, interaction, precision: torch.dtype | None) -> Tensor:
     session, target = session_vectors(model, interaction), interaction[model.POS_ITEM_ID]
     table = model.item_embedding.weight
     return catalogue_cross_entropy(session, table, target, precision=precision, with_padding=True)[0]

@@ -72,7 +72,7 @@ def mix_chances(parts: Sequence[Chances], weights: Tensor, item_seq: Tensor) -> 
     """
     repeat = sum(weight * part.repeat for weight, part in zip(weights[0], parts))
     own = sum(weight * part.own for weight, part in zip(weights[1], parts))
-    mixed = sum(weight * part.new for weight, part in zip(weights[2], parts))
+    mixed: Tensor = sum(weight * part.new for weight, part in zip(weights[2], parts))
     mixed *= (1 - repeat).unsqueeze(1)
     mixed.scatter_(1, item_seq, repeat.unsqueeze(1) * own)
     mixed[:, 0] = 0

@@ -35,7 +35,7 @@ class Reasons(NamedTuple):
         """
 
         def placed(weights) -> list[float | None]:
-            row = [None] * n_clicks
+            row: list[float | None] = [None] * n_clicks
             for place, weight in zip(places, weights.tolist()):
                 row[place] = weight
             return row

@@ -57,7 +57,7 @@ def keep_freed_memory() -> None:
     has no such settings.
     """
     libc = _c_library()
-    if hasattr(libc, "mallopt"):
+    if libc is not None and hasattr(libc, "mallopt"):
         for setting in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             libc.mallopt(setting, 2**31 - 1)
 
@@ -69,7 +69,7 @@ def return_freed_memory() -> None:
     several times what was found in it. Nothing happens where the C library has no such function.
     """
     libc = _c_library()
-    if hasattr(libc, "malloc_trim"):
+    if libc is not None and hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 
 

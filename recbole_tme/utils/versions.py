@@ -53,7 +53,8 @@ def installed_versions() -> dict[str, str]:
 
 def version_tuple(version: str) -> tuple[int, ...]:
     """``"2.13.0+cpu"`` -> ``(2, 13, 0)``."""
-    return tuple(int(number) for number in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(number) for number in found[0].split(".")) if found else ()
 
 
 def conflicts(versions: Mapping[str, str]) -> list[str]:
