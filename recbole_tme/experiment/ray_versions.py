@@ -10,7 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr
 from types import ModuleType
 from typing import Any
 
@@ -60,32 +60,30 @@ def loopback_only() -> Iterator[None]:
 
 
 def report_to_tuner() -> Callable[[dict], None]:
-    """The function by which a trial reports metrics; Ray has moved it from release to release.
+    """The function by which a trial reports metrics: ``ray.tune.report`` of today, ``ray.air.session.report`` in 2.6.
 
-    It was ``ray.air.session.report`` until 2.6, ``ray.train.report`` from 2.7 and ``ray.tune.report`` from 2.4x on;
-    ``ray.tune.report`` and ``ray.train.report`` of the older releases are other functions, which take keywords.
+    ``ray.tune.report`` of 2.6 is another function, which takes keywords.
+
+    Raises:
+        UserError: a Ray of another way.
     """
-    from ray import train, tune
+    from ray import tune
 
-    candidates = [tune, train]
-    with suppress(ImportError):
-        from ray.air import session
-
-        candidates.append(session)
-    for module in candidates:
-        report = getattr(module, "report", None)
-        if callable(report) and "metrics" in inspect.signature(report).parameters:
-            return report
-    raise UserError(f"this version of Ray reports metrics in no known way; run: {install_extra('tune')}")
+    if "metrics" in inspect.signature(tune.report).parameters:
+        return tune.report
+    try:
+        from ray.air.session import report
+    except ImportError as error:
+        raise UserError(f"this version of Ray reports metrics in no known way; run: {install_extra('tune')}") from error
+    return report
 
 
 def tuner_state() -> tuple[str, Any]:
     """Inside a trial: Ray's name of it, and the checkpoint that it is to go on from, or None; moved like ``report``."""
-    from ray import train, tune
+    from ray import tune
 
-    for module in (tune, train):
-        if hasattr(module, "get_context") and hasattr(module, "get_checkpoint"):
-            return module.get_context().get_trial_id(), module.get_checkpoint()
+    if hasattr(tune, "get_context"):
+        return tune.get_context().get_trial_id(), tune.get_checkpoint()
     from ray.air import session
 
     return session.get_trial_id(), session.get_checkpoint()
@@ -94,11 +92,11 @@ def tuner_state() -> tuple[str, Any]:
 def tuner_settings() -> ModuleType:
     """The module whose ``RunConfig``, ``FailureConfig`` and ``Checkpoint`` Ray's Tuner takes.
 
-    It is ``ray.tune`` where that has them, else ``ray.train``, in 2.6 ``ray.air``.
+    It is ``ray.tune`` today, in 2.6 ``ray.air``.
     """
-    from ray import air, train, tune
+    from ray import air, tune
 
-    return next(module for module in (tune, train, air) if hasattr(module, "RunConfig"))
+    return tune if hasattr(tune, "RunConfig") else air
 
 
 def reachable_ray(address: str) -> str:
@@ -139,7 +137,7 @@ def _is_ray(address: str) -> bool:
     import ray
 
     if hasattr(ray._raylet, "check_health"):
-        # It prints a traceback where nothing answers.
+        # Ray 2.6. It prints a traceback where nothing answers.
         with redirect_stderr(io.StringIO()):
             return ray._raylet.check_health(address, timeout=RAY_ANSWERS_WITHIN)
     # Later versions can ask only with limits that are too long for a user who waits; the process may need to be ended.

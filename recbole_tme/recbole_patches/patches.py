@@ -1,6 +1,7 @@
 """What is changed in RecBole so that it works beside current NumPy, pandas and torch.
 
-Each function says why it is needed; the tests of this module fail for each once it no longer is.
+Each function says why and from which version on it is needed, all of them up to the newest that is tested; the tests of
+this module fail for each once it no longer is.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _NUMPY_ALIASES = {
 
 
 def install_numpy_aliases(config=None) -> None:
-    """Give NumPy the names it dropped in 1.24 and 2.0.
+    """Give NumPy the names it dropped in 1.24 and 2.0. Needed from NumPy 1.24 on, in part; from 2.0 on for any run.
 
     RecBole's metrics and interactions use ``np.float`` and the like, which RecBole itself defines only when a
     ``Config`` is constructed, so that a model loaded in a fresh process cannot be evaluated; and under NumPy 2 that
@@ -50,7 +51,7 @@ def install_numpy_aliases(config=None) -> None:
 
 @contextmanager
 def keeping_anomaly_mode():
-    """Keep torch's anomaly detection as it was while RecBole's sequential models are imported.
+    """Keep torch's anomaly detection as it was while RecBole's sequential models are imported. Needed with any torch.
 
     ``sine.py`` calls ``torch.autograd.set_detect_anomaly(True)`` at import, and the package imports it whatever the
     model: every training would run 1.3 times slower. A user's own choice, before or after, stands.
@@ -73,7 +74,7 @@ def switch_anomaly_mode_off() -> None:
 
 
 def patch_utils(module: ModuleType) -> None:
-    """In ``recbole.utils.utils``: NumPy's old names, and an honest ``get_model``.
+    """In ``recbole.utils.utils``: NumPy's old names, and an honest ``get_model``. Needed with any stack.
 
     For an unknown model RecBole's ``get_model`` goes on to import lightgbm and fails with ``No module named
     'lightgbm'``; for a name in the wrong case with an AttributeError.
@@ -100,7 +101,7 @@ def patch_utils(module: ModuleType) -> None:
 
 
 def patch_dataset(module: ModuleType) -> None:
-    """In ``recbole.data.dataset.dataset``: refuse to load with pandas 3.
+    """In ``recbole.data.dataset.dataset``: refuse to load with pandas 3. Needed from pandas 3.0 on.
 
     RecBole fills missing values with ``frame[column].fillna(..., inplace=True)``, which does nothing under pandas 3's
     copy-on-write: NaN would reach the model. Presplit data dies in ``_remap``, where ``agg(len)`` now reduces. Our own
@@ -124,7 +125,7 @@ def patch_dataset(module: ModuleType) -> None:
 def tensorboard_in(path: Path | str | None):
     """Let trainers that are constructed inside write TensorBoard files into ``path``, or none where it is None.
 
-    RecBole's trainer always writes to ``./log_tensorboard``, whatever the configuration says.
+    RecBole's trainer always writes to ``./log_tensorboard``, whatever the configuration says. Needed with any stack.
     """
     from recbole.trainer import trainer
     from torch.utils.tensorboard import SummaryWriter

@@ -60,7 +60,7 @@ def refused(capsys, *arguments) -> str:
 def test_without_the_extra_it_says_how_to_get_it(bundle, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     line = refused(capsys, bundle)
-    assert "fastapi is not installed" in line and "pip install 'recbole_tme[serve]'" in line
+    assert "fastapi is not installed" in line and "pip install" in line and "[serve]" in line
 
 
 def test_importing_it_needs_no_extra():

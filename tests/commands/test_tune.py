@@ -337,7 +337,7 @@ def test_no_plots_without_matplotlib(new_study, monkeypatch):
     study.next("a")
     study.row("a", {"epoch": 1, "score": 0.1, "epoch_score": 0.1, "seconds": 1.0, "last": True})
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "recbole_tme[plot]" in write_plots(study)
+    assert "[plot]" in write_plots(study)
     assert not list(study.folder.glob("*.png"))
 
 
@@ -444,5 +444,5 @@ def test_tuned_models_are_handed_to_compare(monkeypatch, tmp_path):
 def test_a_missing_library_is_said_politely(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["tune", "--dataset=toy", "--search=optuna"]) == 2
-    assert "recbole_tme[tune]" in capsys.readouterr().err
+    assert "[tune]" in capsys.readouterr().err
     assert not Path("runs").exists()
