@@ -13,6 +13,7 @@ from recbole_tme.data.build import build, by_hand, fingerprint
 from recbole_tme.data.readers.atomic import FORMAT_VERSION, write_dataset
 from recbole_tme.errors import UserError
 from recbole_tme.schema.property_files import properties_root
+from recbole_tme.utils.files import recover
 from recbole_tme.utils.spelling import did_you_mean
 
 CACHE_VARIABLE = "RECBOLE_TME_CACHE"
@@ -47,6 +48,7 @@ def locate(name: str, data_path: str | Path, offline: bool = False) -> Path:
         raise UserError(f"data set {name!r}: a name is expected; the folder of data sets is set by data_path")
     data_path = Path(data_path)
     own, cached = data_path / name, cache_root() / name
+    recover(own)
     if own.is_dir():
         return own
     recipe_file = properties_root() / "dataset" / f"{name}.yaml"

@@ -113,15 +113,16 @@ def selection_data(config: SessionConfig, data: SessionData) -> SessionData:
 
 def start(config: SessionConfig, data: SessionData, protocol: Protocol) -> RunDirectory:
     """Make the run directory and write what is known before training."""
-    directory = RunDirectory.create(
+    created = RunDirectory.create(
         Path(config["run_dir"]), config["dataset"], config.registered_name, config["seed"], config.hash()
     )
-    directory.write_config(config.plain())
-    directory.write_items(data.tokens)
-    write_catalogue(directory, config, data)
-    directory.write_environment(
-        {"device": str(config["device"]), "threads": torch.get_num_threads(), "protocol": protocol.plain()}
-    )
+    with created as directory:
+        directory.write_config(config.plain())
+        directory.write_items(data.tokens)
+        write_catalogue(directory, config, data)
+        directory.write_environment(
+            {"device": str(config["device"]), "threads": torch.get_num_threads(), "protocol": protocol.plain()}
+        )
     return directory
 
 

@@ -29,7 +29,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -39,7 +39,7 @@ import yaml
 from recbole_tme.config.load import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.schema.yamlfile import read_settings
-from recbole_tme.utils.files import write_atomically, write_json, writing
+from recbole_tme.utils.files import partial_path, remove_leftovers, write_atomically, write_json, writing
 
 REPORTED_PACKAGES = ("recbole_tme", "recbole", "torch", "numpy", "pandas", "scipy", "pyarrow", "ray")
 
@@ -66,8 +66,12 @@ class RunDirectory:
         self.tensorboard_dir = self.path / "tensorboard"
 
     @classmethod
-    def create(cls, root: Path, dataset: str, model: str, seed: int, config_hash: str) -> RunDirectory:
+    @contextlib.contextmanager
+    def create(cls, root: Path, dataset: str, model: str, seed: int, config_hash: str) -> Iterator[RunDirectory]:
         """Make a new, uniquely named run directory.
+
+        The block is given a hidden one, and writes what is known before training; then it gets its name. So a run that
+        is killed leaves a directory that can be resumed, or none.
 
         Raises:
             UserError: ``root`` cannot be written.
@@ -75,22 +79,29 @@ class RunDirectory:
         parent = _folder(root, dataset, model)
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
         name = f"{stamp}-{_name(seed, config_hash)}"
-        with writing(parent):
+        partial = partial_path(parent / name)
+        run = cls(partial)
+        try:
+            with writing(parent):
+                partial.mkdir(parents=True)
+            remove_leftovers(parent)
+            yield run
             # Runs of one second and setting (parallel trials) get a counter.
             for attempt in range(1, 10_000):
                 path = parent / (name if attempt == 1 else f"{name}-{attempt}")
-                try:
-                    path.mkdir(parents=True)
-                except FileExistsError:
-                    continue
-                return cls(path)
-        raise UserError(f"{parent} holds too many runs named {name}; remove some")
+                # A directory is renamed onto an empty one, and there are no empty runs.
+                if not path.exists() and _renamed(partial, path):
+                    cls.__init__(run, path)
+                    return
+            raise UserError(f"{parent} holds too many runs named {name}; remove some")
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     @classmethod
     def existing(cls, root: Path, dataset: str, model: str, seed: int, config_hash: str) -> list[RunDirectory]:
         """What :meth:`create` made for the same arguments, the oldest first, finished or not."""
         found = _folder(root, dataset, model).glob(f"*-{_name(seed, config_hash)}*")
-        return [cls(path) for path in sorted(found) if (path / "config.yaml").is_file()]
+        return [cls(path) for path in sorted(found) if path.name[0] != "." and (path / "config.yaml").is_file()]
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
@@ -187,6 +198,18 @@ class RunDirectory:
 def _folder(root: Path, dataset: str, model: str) -> Path:
     # "recbole:SRGNN" would be no folder name everywhere.
     return Path(root) / dataset / model.replace(":", "-")
+
+
+def _renamed(partial: Path, path: Path) -> bool:
+    """Whether a folder could be given its name; another process may have taken it."""
+    with writing(path):
+        try:
+            os.rename(partial, path)
+        except OSError:
+            if path.exists():
+                return False
+            raise
+    return True
 
 
 def _name(seed: int, config_hash: str) -> str:

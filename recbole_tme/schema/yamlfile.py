@@ -22,8 +22,39 @@ _FLOAT = re.compile(
 )
 
 
+# Far more than settings need. An alias counts as all that it stands for: nested, a few hundred bytes stand for more
+# values than there is memory.
+MOST_BYTES = 2**22
+MOST_VALUES = 100_000
+DEEPEST = 64
+
+
 class SettingsLoader(yaml.SafeLoader):
-    """Plain YAML with RecBole's floats, without dates, and with an error for a key that is given twice."""
+    """Plain YAML with RecBole's floats, without dates, and with an error for a key that is given twice.
+
+    What is too large, nested too deeply, or by its aliases larger than it looks, is refused.
+    """
+
+    def __init__(self, stream):
+        super().__init__(stream)
+        self._sizes: dict[int, int] = {}
+        self._depth = 0
+
+    def compose_node(self, parent, index):
+        event = self.peek_event()
+        mark, is_alias = event.start_mark, isinstance(event, yaml.AliasEvent)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"more than {DEEPEST} levels of nesting", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if id(node) not in self._sizes:
+            if is_alias:
+                raise yaml.composer.ComposerError(None, None, "an alias of what it is part of", mark)
+            self._sizes[id(node)] = 1 + sum(self._sizes[id(child)] for child in _children(node))
+        if self._sizes[id(node)] > MOST_VALUES:
+            raise yaml.composer.ComposerError(None, None, f"more than {MOST_VALUES:,} values, aliases counted", mark)
+        return node
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -36,6 +67,12 @@ class SettingsLoader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _children(node) -> list:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 SettingsLoader.yaml_implicit_resolvers = {
@@ -91,6 +128,8 @@ def read_nodes(path: Path) -> tuple[Any, list]:
         UserError: the file is missing, unreadable or not YAML (names the line).
     """
     try:
+        if Path(path).stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} has more than {MOST_BYTES // 2**20} MB; settings are shorter")
         loader = SettingsLoader(Path(path).read_text(encoding="utf-8-sig"))
         node = loader.get_single_node()
         values = None if node is None else loader.construct_document(node)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from recbole_tme.errors import UserError
 from recbole_tme.runs.checkpoint import read_weights
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.saved import SavedModel, build_model
-from recbole_tme.utils.files import write_json, writing
+from recbole_tme.utils.files import new_folder, write_json, writing
 
 FORMAT = "recbole_tme bundle"
 VERSION = 1
@@ -59,26 +58,18 @@ def pack(saved: SavedModel, out: Path) -> None:
         raise UserError(f"{out} exists already; name another folder for --out")
     # Do not write a bundle that cannot be loaded.
     build_model(saved, torch.device("cpu"))
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-        try:
-            shutil.copyfile(saved.weights_file, partial / WEIGHTS)
-            saved.items.write(partial / ITEMS)
-            manifest = {
-                "format": FORMAT,
-                "version": VERSION,
-                "model": saved.name,
-                "settings": dict(saved.settings),
-                "files": {name: fingerprint(partial / name) for name in (WEIGHTS, ITEMS)},
-            }
-            manifest["sha256"] = digest(manifest)
-            write_json(partial / MANIFEST, manifest)
-            partial.chmod(0o755)
-            partial.rename(out)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+    with writing(out), new_folder(out) as partial:
+        shutil.copyfile(saved.weights_file, partial / WEIGHTS)
+        saved.items.write(partial / ITEMS)
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": saved.name,
+            "settings": dict(saved.settings),
+            "files": {name: fingerprint(partial / name) for name in (WEIGHTS, ITEMS)},
+        }
+        manifest["sha256"] = digest(manifest)
+        write_json(partial / MANIFEST, manifest)
 
 
 def read_saved(path: Path) -> SavedModel:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -215,23 +216,32 @@ def test_a_crash_while_writing_leaves_the_old_data_set(tmp_path, monkeypatch):
 
 def test_place_that_is_no_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot write"):
         atomic.write_dataset(tmp_path / "file", build_data([["a", "b"]], [["a", "b"]]), {})
 
 
-def test_the_faster_of_two_processes_wins(tmp_path, monkeypatch):
-    """Both find the place empty; the second to finish finds it taken by a whole data set and leaves it there."""
+def test_the_faster_of_two_writers_wins_and_the_other_is_told(tmp_path, monkeypatch):
+    """Both find the place empty; the second waits for the first, and then says that the place is taken."""
     first = build_data([["a", "b"]], [["a", "b"]])
     second = build_data([["x", "y"]], [["x", "y"]])
-    write_files = atomic._write_files
+    write_files, told = atomic._write_files, []
+
+    def write_second():
+        try:
+            atomic.write_dataset(tmp_path, second, {})
+        except UserError as error:
+            told.append(str(error))
+
+    other = threading.Thread(target=write_second)
 
     def slow(folder, data, provenance):
         write_files(folder, data, provenance)
-        if data is second:
-            atomic.write_dataset(tmp_path, first, {})
+        other.start()
 
     monkeypatch.setattr(atomic, "_write_files", slow)
-    folder = atomic.write_dataset(tmp_path, second, {})
+    folder = atomic.write_dataset(tmp_path, first, {})
+    other.join(60)
+    assert len(told) == 1 and "exists already" in told[0]
     assert as_lists(atomic.read_dataset(folder, "d"), "train") == [["a", "b"]]
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
 

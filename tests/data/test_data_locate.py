@@ -246,7 +246,7 @@ def test_processes_that_build_at_once_do_not_break_each_other(tmp_path, cache):
 def test_cache_that_cannot_be_written_names_the_remedy(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(locate.CACHE_VARIABLE, str(tmp_path / "file"))
-    with pytest.raises(UserError, match=f"cannot be written.*set {locate.CACHE_VARIABLE}"):
+    with pytest.raises(UserError, match=f"cannot write.*set {locate.CACHE_VARIABLE}"):
         locate.locate("toy", tmp_path / "none")
 
 

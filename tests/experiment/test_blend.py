@@ -112,8 +112,8 @@ def test_it_is_recommended_bundled_and_compared(blended, members, folder, capsys
 
 
 def test_members_that_do_not_fit_are_refused_before_a_directory_is_made(folder, members, tmp_path):
-    unfinished = RunDirectory.create(tmp_path, "shop", "SR", 1, "00000000")
-    unfinished.write_config(members[0].read_config())
+    with RunDirectory.create(tmp_path, "shop", "SR", 1, "00000000") as unfinished:
+        unfinished.write_config(members[0].read_config())
     for given, said in (
         ({}, "give --members"),
         ({"members": str(tmp_path / "none")}, "not a run directory"),

@@ -14,10 +14,7 @@ prefix rows (:mod:`recbole_tme.data.readers.presplit`) are read as well.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -32,7 +29,7 @@ from recbole_tme.data.readers.inter import read_inter, read_titles
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.data.textfile import plain_text
 from recbole_tme.errors import UserError
-from recbole_tme.utils.files import write_json
+from recbole_tme.utils.files import alone_for, partial_path, put_in_place, write_json
 from recbole_tme.utils.hardware import return_freed_memory
 
 FORMAT_VERSION = 1
@@ -127,11 +124,15 @@ def write_dataset(root: Path, data: SessionData, provenance: dict, overwrite: bo
     target = root / data.name
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists already; give another name or --overwrite")
-    partial = root / f".{data.name}.{uuid.uuid4().hex}.part"
+    partial = partial_path(target)
     try:
-        partial.mkdir(parents=True)
-        _write_files(partial, data, provenance)
-        _put_in_place(partial, target, overwrite)
+        # Of two processes that write one data set the second waits, and then finds it there.
+        with alone_for(target, wait=True):
+            if target.exists() and not overwrite:
+                raise UserError(f"{target} exists already; give another name or --overwrite")
+            partial.mkdir(parents=True)
+            _write_files(partial, data, provenance)
+            put_in_place(partial, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error.strerror or error})") from None
     finally:
@@ -206,19 +207,3 @@ def _check_names(path: Path, names: pa.Array) -> None:
             f"{path.name}: id {names.filter(bad)[0].as_py()!r} cannot be written; "
             "ids must not be empty and hold no tab and no end of a line"
         )
-
-
-def _put_in_place(partial: Path, target: Path, overwrite: bool) -> None:
-    """Rename the finished folder into place; a folder another process has finished meanwhile wins."""
-    old = partial.with_suffix(".old")
-    if overwrite:
-        with suppress(FileNotFoundError):
-            os.replace(target, old)
-    try:
-        os.rename(partial, target)
-    except OSError:
-        if not (target / f"{target.name}.json").exists():
-            with suppress(FileNotFoundError):
-                os.replace(old, target)
-            raise
-    shutil.rmtree(old, ignore_errors=True)
