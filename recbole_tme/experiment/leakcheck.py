@@ -23,7 +23,7 @@ from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.locate import locate
 from recbole_tme.data.prefixes import FieldNames
 from recbole_tme.data.sessions import SessionData, Sessions
-from recbole_tme.errors import UserError
+from recbole_tme.errors import PluginError, UserError
 from recbole_tme.evaluation.metrics import METRICS
 from recbole_tme.evaluation.ranks import SCORES_AT_ONCE, scorer, target_ranks
 from recbole_tme.experiment.filewatch import CLICK_FILES, watched_files
@@ -177,7 +177,9 @@ def _without_test(
         try:
             score_hidden = scorer(build_model(elsewhere, hidden)[0].eval(), test, config["device"])
             moves = [largest_moves(score(batch), score_hidden(batch)) for batch in batches]
-        except OSError:
+        except (OSError, PluginError) as error:
+            if isinstance(error, PluginError) and not isinstance(error.__cause__, OSError):
+                raise
             moves = [torch.full((len(batch),), torch.inf) for batch in batches]
     return torch.cat(moves).cpu().numpy()
 

@@ -18,7 +18,9 @@ from recbole_tme.data.prepare import PrepareOptions, prepare
 from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.data.readers.movielens import movielens_folder
 from recbole_tme.errors import UserError
+from recbole_tme.models.builtin import discovery
 from recbole_tme.schema.property_files import properties_root
+from recbole_tme.utils.installing import recbole_missing
 
 TRAIN = [["a", "b", "c"], ["c", "a"]]
 PREFIXES, TARGETS = [["a", "b"], ["a"], ["c"]], ["c", "b", "a"]
@@ -251,7 +253,10 @@ def test_cache_that_cannot_be_written_names_the_remedy(tmp_path, monkeypatch):
 
 
 def test_movielens_missing_from_the_install(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr("recbole_tme.data.readers.movielens.find_spec", lambda name: None)
+    def missing():
+        raise UserError(recbole_missing())
+
+    monkeypatch.setattr(discovery, "root", missing)
     with pytest.raises(UserError, match=r"cannot be built .*RecBole is not installed"):
         locate.locate("ml100k-sessions", tmp_path / "none")
 
