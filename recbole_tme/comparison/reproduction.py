@@ -22,7 +22,7 @@ from recbole_tme.data.prepare import prepare
 from recbole_tme.data.textfile import reading
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import metric_key
-from recbole_tme.evaluation.protocol import describe_protocol, load_data
+from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.evaluation.significance import Estimate, estimate
 from recbole_tme.evaluation.summary import shown_name
@@ -204,7 +204,7 @@ def jobs(table: Reproduction, rows: Sequence[Row], seeds: int, overrides: Mappin
         config = config_of(table, row, overrides)
         fixed = registry.is_seed_independent(config.model_class)
         if fingerprint is None:
-            fingerprint = describe_protocol(config, load_data(config))["fingerprint"]
+            fingerprint = Protocol.of(config, load_data(config)).fingerprint
         for number in range(1 if fixed else seeds):
             own = config if number == 0 else config_of(table, row, {**overrides, "seed": config["seed"] + number})
             log = logs / f"{row.model.replace(':', '-')}-s{own['seed']}-{own.hash()}.txt"
