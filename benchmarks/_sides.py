@@ -73,9 +73,9 @@ class OurSide:
             "run_dir": str(self.folder),
         }
         config = load_config(model, self.data.name, config_dict=fixed | (size or {"embedding_size": SIZE}) | settings)
-        directory = RunDirectory.create(
-            self.folder, self.data.name, config.registered_name, config["seed"], config.hash()
-        )
+        place = (self.folder, self.data.name, config.registered_name, config["seed"], config.hash())
+        with RunDirectory.create(*place) as directory:
+            pass
         return prepare_phase(config, self.data, directory, "select")
 
 
