@@ -10,12 +10,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from recbole_tme.commands.log_columns import add_column_arguments, log_columns
+from recbole_tme.commands.model_options import add_model_options
 from recbole_tme.data.readers.columns import LogColumns
 from recbole_tme.data.record import Record
 from recbole_tme.errors import UserError
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.serving.recommend import write, write_recommendations
 from recbole_tme.serving.recommender import Recommender
+from recbole_tme.serving.rules.rules import Rules
 from recbole_tme.serving.session_files import NamedSession, read_sessions
 from recbole_tme.utils.files import replacing
 
@@ -47,14 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-k", type=int, default=20, help="items per session (default: %(default)s)")
     parser.add_argument("--exclude_seen", action="store_true", help="leave out the items of the session itself")
-    parser.add_argument(
-        "--index",
-        choices=("faiss",),
-        help="look the best items up in an index of the item vectors, made once and kept beside the weights, for large "
-        "catalogues; it misses a few (default: every item is scored)",
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
-    parser.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
+    add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("give --session with item ids, or --input with a file of sessions")
     for plugin in args.plugin:
         load_plugin(plugin)
-    recommender = Recommender.load(args.run, args.device, args.index)
+    rules = None if args.rules is None else Rules.given(args.rules)
+    recommender = Recommender.load(args.run, args.device, args.index, args.items)
     if recommender.index is not None and recommender.index.is_new:
         print(f"note: {recommender.index}", file=sys.stderr)
     # Before the first session is waited for.
-    recommender.answers([], args.k)
+    recommender.answers([], args.k, args.exclude_seen, rules)
     record = Record()
     if args.input is None:
         sessions = iter([NamedSession("1", args.session.split())])
@@ -83,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.input}: holds no session; give a session per line, or a click log")
     # Silent unless standard error is a terminal.
     shown = tqdm(itertools.chain([first], sessions), unit=" sessions", disable=None if args.input else True)
-    options = {"k": args.k, "exclude_seen": args.exclude_seen}
+    options = {"k": args.k, "exclude_seen": args.exclude_seen, "rules": rules}
     if args.output is None:
         skipped = write_recommendations(recommender, shown, sys.stdout, **options)
         sys.stdout.flush()

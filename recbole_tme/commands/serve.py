@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from recbole_tme.commands.model_options import add_model_options
 from recbole_tme.errors import UserError
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.serving.recommender import Recommender
@@ -24,6 +25,7 @@ from recbole_tme.serving.server.metrics import SHARED_FOLDER
 from recbole_tme.serving.server.models import Models, Served
 from recbole_tme.serving.server.protection import Access, read_token
 from recbole_tme.serving.server.serve import Reloader, address, is_loopback, listening_socket, serve
+from recbole_tme.serving.server.standing_rules import StandingRules
 from recbole_tme.serving.server.workers import run_workers
 from recbole_tme.utils.installing import install_extra
 
@@ -48,14 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_argument(
         "--watch", type=float, metavar="SECONDS", help="look for changed files so often and reload those models"
     )
-    models.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
-    models.add_argument(
-        "--index",
-        choices=("faiss",),
-        help="look the best items up in an index of the item vectors, made once and kept beside the weights, for large "
-        "catalogues; it misses a few (default: every item is scored)",
-    )
-    models.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
+    add_model_options(models)
     server = parser.add_argument_group("server")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     server.add_argument("--port", type=int, default=8000, help="0 takes any free one (default: %(default)s)")
@@ -94,13 +89,23 @@ def run(args: argparse.Namespace) -> int:
         listener = stack.enter_context(listening_socket(args.host, args.port))
         # What the workers share must not have started threads of its own.
         torch.set_num_threads(1)
-        load = partial(Recommender.load, device=args.device, index=args.index)
-        models = Models([Served(name, folder, load) for name, folder in folders], split, args.shadow)
+        rules = None if args.rules is None else StandingRules(args.rules)
+
+        def load(folder: Path) -> Recommender:
+            recommender = Recommender.load(folder, args.device, args.index, args.items)
+            # A model that cannot follow the rules is not to take the place of one that can.
+            recommender.compiled(None if rules is None else rules.current())
+            return recommender
+
+        beside = [] if args.items is None else [args.items]
+        models = Models([Served(name, folder, load, beside) for name, folder in folders], split, args.shadow)
+        if rules is not None:
+            rules.check_with(lambda: [served.now.recommender for served in models.by_name.values()])
         local = {"localhost", "127.0.0.1", "[::1]", args.host.lower()} if is_loopback(listener) else None
         access = Access(token, args.allow_origin, local)
 
         def work(ready: Callable[[], None] = lambda: None) -> None:
-            app = make_app(models, access, log or (lambda _: None), Reloader(models, args.watch))
+            app = make_app(models, access, log or (lambda _: None), Reloader(models, args.watch), rules)
             serve(app, listener, ready)
 
         ready = partial(announce, listener, models, token)

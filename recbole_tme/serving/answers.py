@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
+
+# Kinds of notes that are shown, the most frequent first.
+NOTES = 3
 
 
 class Recommendation(NamedTuple):
@@ -15,12 +19,14 @@ class Recommendation(NamedTuple):
         scores: their scores, ``[n]``: the model's, or clicks in training where it could not be asked.
         source: "model", or "popularity" for a session without a click on a known item.
         unknown: the session's clicks on items that the model does not know, which were skipped.
+        notes: what the rules could not do, in words.
     """
 
     items: list[str]
     scores: np.ndarray
     source: str
     unknown: list[str]
+    notes: tuple[str, ...] = ()
 
 
 class Skipped:
@@ -29,6 +35,7 @@ class Skipped:
     def __init__(self):
         self.sessions = self.unknown = self.fallbacks = 0
         self.example = ""
+        self._notes: Counter[str] = Counter()
 
     def add(self, answer: Recommendation) -> None:
         """Count one session."""
@@ -37,9 +44,10 @@ class Skipped:
         if answer.unknown and not self.unknown:
             self.example = answer.unknown[0]
         self.unknown += len(answer.unknown)
+        self._notes.update(answer.notes)
 
     def __bool__(self) -> bool:
-        return bool(self.unknown or self.fallbacks)
+        return bool(self.unknown or self.fallbacks or self._notes)
 
     @property
     def summary(self) -> str:
@@ -58,4 +66,6 @@ class Skipped:
                 f"sessions without a click on a known item, given the most popular ones: "
                 f"{self.fallbacks} of {self.sessions}"
             )
+        for note, count in self._notes.most_common(NOTES):
+            parts.append(note if self.sessions == 1 else f"{note}: {count} of {self.sessions} sessions")
         return "; ".join(parts)

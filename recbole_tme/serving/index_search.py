@@ -139,6 +139,17 @@ class IndexedScores:
         return torch.logaddexp(of_found, of_others)
 
 
+def checked_index(name: str) -> type[IndexedScores]:
+    """The kind of index by name.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    if name != "faiss":
+        raise UserError(f"index: must be 'faiss' or None, not {name!r}")
+    return IndexedScores
+
+
 def tuned(search: IndexedScores, clicks: np.ndarray, fields: MakeFields, exact: ExactNumbers) -> Codes:
     """The codes of a new index, with the fewest candidates that find ``WANTED_RECALL`` of the best items.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, TextIO
 
 from recbole_tme.serving.answers import Skipped
-from recbole_tme.serving.recommender import Recommender
+from recbole_tme.serving.recommender import GivenRules, Recommender
 from recbole_tme.serving.session_files import NamedSession
 
 # Rows of a Parquet file that are written at once.
@@ -17,20 +17,30 @@ _BLOCK = 100_000
 
 
 def write_recommendations(
-    recommender: Recommender, sessions: Iterable[NamedSession], text: TextIO, k: int, exclude_seen: bool
+    recommender: Recommender,
+    sessions: Iterable[NamedSession],
+    text: TextIO,
+    k: int,
+    exclude_seen: bool,
+    rules: GivenRules = None,
 ) -> Skipped:
     """Write the recommendations for a stream of sessions as CSV, a batch at a time; returns what was skipped."""
     skipped, titled = Skipped(), bool(recommender.titles)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_columns(titled))
-    for session, rank, item, title, score, source in _rows(recommender, sessions, k, exclude_seen, skipped):
+    for session, rank, item, title, score, source in _rows(recommender, sessions, k, exclude_seen, skipped, rules):
         # Nine digits are all that a float32 has.
         writer.writerow([session, rank, item, *([title] if titled else []), f"{score:.9g}", source])
     return skipped
 
 
 def write_parquet(
-    recommender: Recommender, sessions: Iterable[NamedSession], file: BinaryIO, k: int, exclude_seen: bool
+    recommender: Recommender,
+    sessions: Iterable[NamedSession],
+    file: BinaryIO,
+    k: int,
+    exclude_seen: bool,
+    rules: GivenRules = None,
 ) -> Skipped:
     """As :func:`write_recommendations`, in Parquet."""
     import pyarrow as pa
@@ -40,7 +50,7 @@ def write_parquet(
     kinds = [pa.string(), pa.int32(), pa.string(), pa.string(), pa.float32(), pa.string()]
     places = [k for k in range(6) if titled or k != 3]
     schema = pa.schema(list(zip(_columns(titled), [kinds[k] for k in places])))
-    rows = _rows(recommender, sessions, k, exclude_seen, skipped)
+    rows = _rows(recommender, sessions, k, exclude_seen, skipped, rules)
     with pq.ParquetWriter(file, schema) as writer:
         while block := list(itertools.islice(rows, _BLOCK)):
             columns = list(zip(*block))
@@ -67,10 +77,15 @@ def _columns(titled: bool) -> list[str]:
 
 
 def _rows(
-    recommender: Recommender, sessions: Iterable[NamedSession], k: int, exclude_seen: bool, skipped: Skipped
+    recommender: Recommender,
+    sessions: Iterable[NamedSession],
+    k: int,
+    exclude_seen: bool,
+    skipped: Skipped,
+    rules: GivenRules,
 ) -> Iterator[tuple]:
     names, clicks = itertools.tee(sessions)
-    answers = recommender.answers((session.items for session in clicks), k, exclude_seen)
+    answers = recommender.answers((session.items for session in clicks), k, exclude_seen, rules)
     for session, answer in zip(names, answers):
         skipped.add(answer)
         for rank, (item, score) in enumerate(zip(answer.items, answer.scores), start=1):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,12 +15,16 @@ import torch
 from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender
 from recbole_tme.models.foundation import Interaction
+from recbole_tme.models.training_free.base import TrainingFree
 from recbole_tme.serving.answers import Recommendation, Skipped
 from recbole_tme.serving.bundle import read_saved
-from recbole_tme.serving.index_search import LARGEST_K, IndexedScores, UsedIndex, best_first
+from recbole_tme.serving.index_search import LARGEST_K, UsedIndex, best_first, checked_index
 from recbole_tme.serving.reasons import Reasons
-from recbole_tme.serving.saved import SavedModel, build_model
-from recbole_tme.serving.selection import check_numbers, top_k, top_k_of_row
+from recbole_tme.serving.rules.columns import ItemColumns
+from recbole_tme.serving.rules.compiled import CompiledRules, compiled, fewer, unit_rows
+from recbole_tme.serving.rules.rules import Rules
+from recbole_tme.serving.saved import SavedModel, build_model, checked_device
+from recbole_tme.serving.selection import batch_size, check_numbers, top_k, top_k_of_row
 from recbole_tme.utils.hardware import one_thread
 
 if TYPE_CHECKING:
@@ -27,11 +32,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Scores that are held at a time: 8 MB of float32, which the processor's cache holds at least in part, ...
-SCORES_AT_ONCE = 2**21
-# ... or more for so many sessions, for which the item vectors are then read only once, but never over 64 MB.
-EFFICIENT_BATCH, MOST_SCORES = 16, 2**24
-LARGEST_BATCH = 1024
+# Sets of rules that are kept in numbers: some bytes for every item and set.
+KEPT_RULES = 16
+# None, one set of rules, or several that hold together.
+GivenRules = Rules | Mapping[str, Any] | Sequence[Rules] | None
 
 
 class Recommender:
@@ -45,6 +49,7 @@ class Recommender:
         saved: the trained model.
         device: where it computes.
         index: None for the scores of the whole catalogue, or "faiss" for those of the items that an index finds.
+        items: a table with columns of the items, which rules may ask about; None for no columns.
 
     Attributes:
         name: the model's name.
@@ -53,19 +58,24 @@ class Recommender:
         items: external item ids, ``[N]``.
         titles: readable name per external item id, where the data set has any.
         clicks: each item's clicks in training, int64 ``[N]``.
+        columns: what rules may ask of the items.
         batch_size: sessions that are scored at a time.
         index: what is to be known of the index; None without one.
     """
 
-    def __init__(self, saved: SavedModel, device: torch.device, index: str | None = None):
+    def __init__(
+        self, saved: SavedModel, device: torch.device, index: str | None = None, items: Path | str | None = None
+    ):
         self.name, self.settings = saved.name, saved.settings
         self.model = build_model(saved, device)
         self.items = saved.items.ids
         self.titles = saved.items.titles
-        self.batch_size = _batch_size(len(self.items))
+        self.batch_size = batch_size(len(self.items))
         self._device = device
         self._number = {item: number for number, item in enumerate(self.items, start=1)}
         self.clicks = saved.items.clicks
+        self.columns = ItemColumns() if items is None else ItemColumns.read(Path(items), self.items)
+        self._compiled: dict[tuple[Rules, ...], CompiledRules] = {}
         self._by_popularity = np.argsort(-self.clicks, kind="stable")
         self._max_clicks = saved.settings["MAX_ITEM_LIST_LENGTH"]
         self._fixed_width = saved.settings["padding"] == "max"
@@ -77,7 +87,9 @@ class Recommender:
             self.index = self._search.open(saved, self._fields, self._exact_numbers)
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "cpu", index: str | None = None) -> Recommender:
+    def load(
+        cls, path: Path | str, device: str = "cpu", index: str | None = None, items: Path | str | None = None
+    ) -> Recommender:
         """A recommender of a finished run, or of a bundle; neither needs the data set.
 
         Args:
@@ -85,16 +97,24 @@ class Recommender:
             device: "cpu" or "cuda".
             index: None, or "faiss" to score only what an index of the item vectors finds, which large catalogues want.
                 It is made at the first time and kept beside the weights; ``index.recall`` says what share of the 20
-                best items it finds. More than 100 items per session are found without it.
+                best items it finds. More than 100 items per session, and lists with rules, are found without it.
+            items: a table of items for rules: RecBole's ``.item``, CSV, JSON or Parquet with a column ``item_id`` and
+                any others. Items of the table that the model does not know are left out.
 
         Raises:
             UserError: there is no finished run and no bundle, the model is not to be had here or needs its data set, a
                 file is missing, damaged or does not fit, there is no such device, or the model cannot be indexed.
         """
         where = checked_device(device)
-        return cls(read_saved(Path(path)), where, index)
+        return cls(read_saved(Path(path)), where, index, items)
 
-    def recommend(self, sessions: Iterable[Iterable], k: int = 20, exclude_seen: bool = False) -> pd.DataFrame:
+    def recommend(
+        self,
+        sessions: Iterable[Iterable],
+        k: int = 20,
+        exclude_seen: bool = False,
+        rules: GivenRules = None,
+    ) -> pd.DataFrame:
         """The ``k`` best items for each session.
 
         Clicks on unknown items are skipped; of the others the most recent ``MAX_ITEM_LIST_LENGTH`` count. A session
@@ -105,17 +125,19 @@ class Recommender:
             sessions: external item ids in click order.
             k: how many items.
             exclude_seen: leave out the items of the session; there may be fewer than ``k`` then.
+            rules: a :class:`~recbole_tme.serving.rules.rules.Rules`, or a mapping of its attributes such as ``{"deny":
+                "price > 50", "max_per": {"brand": 2}}``. The list is filled up to ``k`` as far as they allow.
 
         Returns:
             A row per recommendation: ``session`` (its place in ``sessions``), ``rank`` (from 1), ``item`` (external
             id), ``score`` (the model's, or clicks in training) and ``source`` ("model" or "popularity").
 
         Raises:
-            UserError: ``k`` is impossible, a session is no list, or the model's scores hold NaN.
+            UserError: ``k`` is impossible, a session is no list, a rule is none, or the model's scores hold NaN.
         """
         import pandas as pd
 
-        answers, skipped = list(self.answers(sessions, k, exclude_seen)), Skipped()
+        answers, skipped = list(self.answers(sessions, k, exclude_seen, rules)), Skipped()
         for answer in answers:
             skipped.add(answer)
         if skipped:
@@ -132,7 +154,7 @@ class Recommender:
         )
 
     def answers(
-        self, sessions: Iterable[Iterable], k: int = 20, exclude_seen: bool = False
+        self, sessions: Iterable[Iterable], k: int = 20, exclude_seen: bool = False, rules: GivenRules = None
     ) -> Iterator[Recommendation]:
         """The same as :meth:`recommend`, one :class:`Recommendation` per session; takes ``batch_size`` sessions at a
         time, so that they may be a stream.
@@ -146,7 +168,29 @@ class Recommender:
             )
         if isinstance(sessions, str):
             raise UserError(f"sessions: must be a list of lists of item ids, not the text {sessions!r}")
-        return self._answers(sessions, int(k), exclude_seen)
+        return self._answers(sessions, int(k), exclude_seen, self.compiled(rules, exclude_seen))
+
+    def compiled(self, rules: GivenRules, exclude_seen: bool = False) -> CompiledRules | None:
+        """Rules in numbers, which are kept for the next request; None where there are none.
+
+        Raises:
+            UserError: a rule is none; names it.
+        """
+        if rules is None:
+            return None
+        parts = (rules,) if isinstance(rules, (Rules, Mapping)) else tuple(rules)
+        parts = tuple(Rules.of(part) for part in parts)
+        if exclude_seen:
+            parts = (*parts, Rules(exclude_seen=True))
+        if all(part == Rules() for part in parts):
+            return None
+        found = self._compiled.get(parts)
+        if found is None:
+            found = compiled(parts, self.items, self._number, self.columns, self._vectors is not None)
+            if len(self._compiled) >= KEPT_RULES:
+                self._compiled.clear()
+            self._compiled[parts] = found
+        return found
 
     def explain(self, session: Iterable) -> Reasons | None:
         """What a session's scores rest on; None where the model has no weights to show (RecBole's, the
@@ -170,14 +214,16 @@ class Recommender:
         places = [place for place, item in enumerate(session) if str(item) in self._number]
         return Reasons.of(found, places[-self._max_clicks :], len(session))
 
-    def _answers(self, sessions: Iterable[Iterable], k: int, exclude_seen: bool) -> Iterator[Recommendation]:
+    def _answers(
+        self, sessions: Iterable[Iterable], k: int, exclude_seen: bool, rules: CompiledRules | None
+    ) -> Iterator[Recommendation]:
         batch = []
         for session in sessions:
             batch.append(self._numbers(session))
             if len(batch) == self.batch_size:
-                yield from self._answer_batch(batch, k, exclude_seen)
+                yield from self._answer_batch(batch, k, exclude_seen, rules)
                 batch = []
-        yield from self._answer_batch(batch, k, exclude_seen)
+        yield from self._answer_batch(batch, k, exclude_seen, rules)
 
     def _numbers(self, session: Iterable) -> tuple[list[int], list[str]]:
         """The model's numbers of a session's known items, and the names of the others."""
@@ -188,8 +234,11 @@ class Recommender:
         return known, [name for name in names if name not in self._number]
 
     def _answer_batch(
-        self, batch: Sequence[tuple[list[int], list[str]]], k: int, exclude_seen: bool
+        self, batch: Sequence[tuple[list[int], list[str]]], k: int, exclude_seen: bool, rules: CompiledRules | None
     ) -> Iterator[Recommendation]:
+        if rules is not None:
+            yield from self._answer_by_rules(batch, k, rules)
+            return
         asked = [known for known, _ in batch if known]
         rows = iter(self._best(asked, k, exclude_seen) if asked else ())
         for known, unknown in batch:
@@ -200,6 +249,37 @@ class Recommender:
                 places = self._by_popularity[:k]
                 scores, source = self.clicks[places].astype(np.float64), "popularity"
             yield Recommendation([self.items[place] for place in places], scores, source, unknown)
+
+    def _answer_by_rules(
+        self, batch: Sequence[tuple[list[int], list[str]]], k: int, rules: CompiledRules
+    ) -> Iterator[Recommendation]:
+        asked = [known for known, _ in batch if known]
+        rows = iter(self._scores(asked) if asked else ())
+        are_logs = not isinstance(self.model, TrainingFree)
+        for known, unknown in batch:
+            row = next(rows) if known else self.clicks.astype(np.float32)
+            with one_thread():
+                seen = np.unique(known).astype(np.int64) - 1
+                places, scores = rules.best(row, k, seen, are_logs and bool(known), self._unit_vectors)
+            left = fewer(k, len(places))
+            notes = rules.notes if left is None else (*rules.notes, left)
+            source = "model" if known else "popularity"
+            yield Recommendation([self.items[place] for place in places], scores, source, unknown, notes)
+
+    @cached_property
+    def _vectors(self) -> np.ndarray | None:
+        """Item vectors without padding, of length 1; None where the model has none."""
+        with torch.no_grad(), self._lock:
+            if isinstance(self.model, SessionRecommender):
+                table = self.model.item_vectors()
+            elif isinstance(getattr(self.model, "item_embedding", None), torch.nn.Embedding):
+                table = self.model.item_embedding.weight
+            else:
+                return None
+            return unit_rows(table[1 : len(self.items) + 1].detach().cpu().float().numpy())
+
+    def _unit_vectors(self, places: np.ndarray) -> np.ndarray:
+        return self._vectors[places]
 
     def _best(
         self, sessions: Sequence[list[int]], k: int, exclude_seen: bool
@@ -213,10 +293,10 @@ class Recommender:
     def _best_of_all(
         self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        scores = self._scores(sessions)
+        for row, places in zip(scores, seen):
+            row[places] = -np.inf
         with one_thread():
-            scores = self._scores(sessions)
-            for row, places in zip(scores, seen):
-                row[places] = -np.inf
             best = list(top_k(scores, k))
         for row, (chosen, of_chosen), places in zip(scores, best, seen):
             if of_chosen[-1] == -np.inf and len(places):
@@ -262,35 +342,6 @@ class Recommender:
     def _scores(self, sessions: Sequence[list[int]]) -> np.ndarray:
         """Scores of the catalogue without padding, ``[B, N]``; the caller may change them."""
         fields = Interaction(self._fields(sessions))
-        with self._lock, torch.inference_mode():
+        with self._lock, one_thread(), torch.inference_mode():
             # A copy, because a model may hand out what it keeps.
             return self.model.full_sort_predict(fields).reshape(len(sessions), -1)[:, 1:].cpu().numpy().copy()
-
-
-def _batch_size(n_items: int) -> int:
-    """Sessions that are scored at a time."""
-    efficient = min(EFFICIENT_BATCH, MOST_SCORES // (n_items + 1))
-    return max(1, min(LARGEST_BATCH, max(SCORES_AT_ONCE // (n_items + 1), efficient)))
-
-
-def checked_index(name: str) -> type[IndexedScores]:
-    """The kind of index by name.
-
-    Raises:
-        UserError: there is no such kind.
-    """
-    if name != "faiss":
-        raise UserError(f"index: must be 'faiss' or None, not {name!r}")
-    return IndexedScores
-
-
-def checked_device(name: str) -> torch.device:
-    """A device by name.
-
-    Raises:
-        UserError: there is no such device here.
-    """
-    if name == "cpu" or (name == "cuda" and torch.cuda.is_available()):
-        return torch.device(name)
-    there = "cpu or cuda" if torch.cuda.is_available() else "cpu (there is no usable GPU here)"
-    raise UserError(f"device: must be {there}, not {name!r}")

@@ -88,6 +88,18 @@ def build_model(saved: SavedModel, device: torch.device) -> nn.Module:
     return accelerated(model).to(device).eval()
 
 
+def checked_device(name: str) -> torch.device:
+    """A device by name.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "cpu" or (name == "cuda" and torch.cuda.is_available()):
+        return torch.device(name)
+    there = "cpu or cuda" if torch.cuda.is_available() else "cpu (there is no usable GPU here)"
+    raise UserError(f"device: must be {there}, not {name!r}")
+
+
 def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)

@@ -9,6 +9,18 @@ import torch
 
 from recbole_tme.errors import UserError
 
+# Scores that are held at a time: 8 MB of float32, which the processor's cache holds at least in part, ...
+SCORES_AT_ONCE = 2**21
+# ... or more for so many sessions, for which the item vectors are then read only once, but never over 64 MB.
+EFFICIENT_BATCH, MOST_SCORES = 16, 2**24
+LARGEST_BATCH = 1024
+
+
+def batch_size(n_items: int) -> int:
+    """Sessions that are scored at a time."""
+    efficient = min(EFFICIENT_BATCH, MOST_SCORES // (n_items + 1))
+    return max(1, min(LARGEST_BATCH, max(SCORES_AT_ONCE // (n_items + 1), efficient)))
+
 
 def top_k(scores: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Places and scores of the best ``k`` items of each row.

@@ -88,7 +88,7 @@ def test_a_file_of_sessions(finished, recommender, tmp_path, capsys, monkeypatch
     (tmp_path / "in.csv").write_text("\ufeff" + as_csv(given) + "\n", encoding="utf-8")
     sessions = [("x,1", names[:3] + names[4:5]), *given[1:3]]
     output = tmp_path / "out.csv"
-    monkeypatch.setattr("recbole_tme.serving.recommender.LARGEST_BATCH", 2)
+    monkeypatch.setattr("recbole_tme.serving.selection.LARGEST_BATCH", 2)
     assert (
         main(["recommend", str(finished.path), f"--input={tmp_path / 'in.csv'}", f"--output={output}", "-k", "4"]) == 0
     )

@@ -321,7 +321,7 @@ class Counting:
     def __init__(self):
         self.asked = []
 
-    def answers(self, sessions, k, exclude_seen):
+    def answers(self, sessions, k, exclude_seen, rules=None):
         sessions = list(sessions)
         self.asked.append((sessions, k, exclude_seen))
         for session in sessions:

@@ -19,7 +19,8 @@ from recbole_tme.errors import UserError
 from recbole_tme.serving import client as one_file
 from recbole_tme.serving.bundle import pack
 from recbole_tme.serving.recommender import Recommender
-from recbole_tme.serving.server import protection
+from recbole_tme.serving.rules.rules import Rules
+from recbole_tme.serving.server import protection, standing_rules
 from recbole_tme.serving.server.app import make_app
 from recbole_tme.serving.server.metrics import Metrics
 from recbole_tme.serving.server.models import Models, Served
@@ -340,3 +341,44 @@ def test_docs_ask_nobody_else(bundles):
         for path in ("/docs", "/docs.js"):
             text = client.get(path).text
             assert "innerHTML" not in text and "://" not in text
+
+
+def test_rules_of_a_request_and_of_the_server_hold_together(bundles, tmp_path, monkeypatch):
+    monkeypatch.setattr(standing_rules, "PAUSE", 0)
+    (tmp_path / "items.csv").write_text("item_id,price\n" + "".join(f"i{i},{i}\n" for i in range(60)))
+    file = tmp_path / "rules.yaml"
+    file.write_text("deny: price >= 50\n")
+    one = Recommender.load(bundles / "a", items=tmp_path / "items.csv")
+    models = Models([Served("a", bundles / "a", lambda _: one)])
+    standing = standing_rules.StandingRules(str(file))
+    standing.check_with(lambda: [one])
+    with running(models, standing=standing) as client:
+
+        def ask(k=60, **rules):
+            return client.post("/recommend", json={"session": ["i1"], "k": k, **rules}).json()
+
+        assert set(items_of(ask())) == {f"i{i}" for i in range(50)}
+        found = ask(rules={"allow": "price > 40", "pin": ["i45"]})
+        assert set(items_of(found)) == {f"i{i}" for i in range(41, 50)} and items_of(found)[0] == "i45"
+        assert found["note"] == "the rules leave 9 of 60 items"
+        (wanted,) = one.answers([["i1"]], 5, rules=[Rules(deny="price >= 50"), Rules(max_per=(("price", 1),))])
+        assert items_of(ask(5, rules={"max_per": {"price": 1}})) == wanted.items
+
+        file.write_text("deny: price >\n")
+        assert len(items_of(ask())) == 50
+        file.write_text("denny: price > 1\n")
+        assert len(items_of(ask())) == 50 and "denny" in client.get("/ready").json()["errors"]["rules"]
+        file.write_text("deny: price >= 20\n")
+        assert len(items_of(ask())) == 20 and client.get("/ready").json()["errors"] == {}
+
+
+@pytest.mark.parametrize(
+    ("rules", "word"),
+    [({"allow": "price <"}, "position"), ({"allow": "i1 = 2"}, "--items"), ({"pin": "@/etc/passwd"}, "rules.pin"),
+     ({"deny": "@/etc/passwd"}, "position"), ({"denny": []}, "deny"), ([], "rules"), ({"diversity": 2}, "diversity")],
+)  # fmt: skip
+def test_bad_rules_are_refused_by_their_field(bundles, rules, word):
+    with running(Models([served(bundles)])) as client:
+        response = client.post("/recommend", json={"session": ["i1"], "rules": rules})
+        assert response.status_code == 422 and word in response.json()["error"]
+        assert response.json()["fields"][0]["field"] == "rules"

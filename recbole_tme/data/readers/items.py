@@ -66,3 +66,34 @@ def read_item_titles(
         if empty is not None:
             raise UserError(f"{table.place(empty)}: empty {key}; give it an id or remove the line")
     return {item: name for item, name in rows if name}
+
+
+def read_item_columns(path: Path, item_id: str | None = None) -> tuple[list[str], dict[str, list[str | None]]]:
+    """All columns of a table of items, as text.
+
+    Args:
+        path: RecBole's ``.item`` file, CSV, JSON, Parquet ...
+        item_id: the column of ids; None for a usual name.
+
+    Returns:
+        The names of the columns without that of ids, and the values of each item in their order; of an item that stands
+        there twice, the last.
+
+    Raises:
+        UserError: naming the file and the column or the line.
+    """
+    usual = [*ITEMS, "id"] if item_id is None else [item_id]
+    with engine() as database:
+        table = open_table(database, [path], Layout(), lambda names: any(name in names for name in usual))
+        key = next((name for name in usual if name in table.types), None)
+        if key is None:
+            shown = ", ".join(table.types)[:200]
+            raise UserError(f"{path}: no column of item ids (its columns: {shown}); call it item_id")
+        names = [name for name in table.types if name != key]
+        wanted = ", ".join(f"trim(CAST({sql.name(name)} AS VARCHAR), {_BLANKS})" for name in [key, *names])
+        query = f"SELECT {wanted} FROM "
+        try:
+            rows = database.run(query + table.relation)
+        except QueryError as error:
+            rows = database.run(query + table.mend(str(error)).relation)
+    return names, {row[0]: list(row[1:]) for row in rows if row[0]}

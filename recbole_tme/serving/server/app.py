@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from recbole_tme import __version__
 from recbole_tme.errors import UserError
 from recbole_tme.serving.answers import Skipped
+from recbole_tme.serving.rules.rules import Rules
 from recbole_tme.serving.server.batching import Answer, Batcher, Question
 from recbole_tme.serving.server.metrics import Metrics
 from recbole_tme.serving.server.models import Models, Served, largest_k
@@ -28,6 +29,7 @@ from recbole_tme.serving.server.requests import (
     parse_json,
     schemas,
 )
+from recbole_tme.serving.server.standing_rules import StandingRules
 
 MAX_PAGE = 100
 MAX_WORDS = 200
@@ -51,6 +53,7 @@ def make_app(
     access: Access | None = None,
     log: Callable[[dict], None] = lambda _: None,
     background: Callable[[Metrics], Any] | None = None,
+    standing: StandingRules | None = None,
 ) -> Callable:
     """The ASGI application.
 
@@ -59,6 +62,7 @@ def make_app(
         access: who may ask; None lets everybody.
         log: told of every request, as the access log is.
         background: makes a coroutine that runs as long as the application does.
+        standing: rules that hold for every list, before those of a request.
     """
     from fastapi import FastAPI, Query, Request
     from fastapi.exceptions import RequestValidationError
@@ -119,6 +123,18 @@ def make_app(
         except (ValueError, RecursionError) as error:
             raise HTTPProblem(400, "the body cannot be read as JSON") from error
 
+    def rules_of(given: dict[str, Any] | None, served: Served) -> tuple[Rules, ...]:
+        parts = () if standing is None else (standing.current(),)
+        if given is None:
+            return parts
+        try:
+            parts = (*parts, Rules.of(given))
+            # They are kept in numbers for the batch that answers.
+            served.now.recommender.compiled(parts)
+        except UserError as error:
+            raise invalid("rules", str(error)) from error
+        return parts
+
     @app.post(
         "/recommend",
         response_model=types.Answer | types.Answers,
@@ -134,7 +150,8 @@ def make_app(
             raise invalid("k", f"must be at most {most}")
         sessions = [given.session] if given.sessions is None else given.sessions
         k = min(DEFAULT_K, most) if given.k is None else given.k
-        question = Question(sessions, k, given.exclude_seen, given.explain)
+        rules = rules_of(given.rules, served)
+        question = Question(sessions, k, given.exclude_seen, given.explain, rules)
         answers = await batchers[served.name].ask(question)
         metrics.answered(served.name, [answer.recommendation for answer in answers])
         shadow.follow(question, answers)
@@ -148,6 +165,8 @@ def make_app(
     @app.get("/ready", response_model=types.Readiness, description="200 as soon as every model is loaded.")
     async def ready() -> JSONResponse:
         errors = {name: served.error for name, served in models.by_name.items() if served.error}
+        if standing is not None and standing.error:
+            errors["rules"] = standing.error
         return JSONResponse({"status": "stale" if errors else "ready", "errors": errors})
 
     def card_of(served: Served) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from recbole_tme.serving.answers import Recommendation
 from recbole_tme.serving.reasons import Reasons
 from recbole_tme.serving.recommender import Recommender
+from recbole_tme.serving.rules.rules import Rules
 
 # Sessions of a batch: from here on a larger one makes nothing cheaper, and its first session waits for its last.
 LARGEST_BATCH = 64
@@ -23,6 +24,7 @@ class Question(NamedTuple):
     k: int
     exclude_seen: bool
     explain: bool
+    rules: tuple[Rules, ...] = ()
 
 
 class Answer(NamedTuple):
@@ -124,16 +126,22 @@ def _outcomes(recommender: Recommender, questions: Sequence[Question]) -> list[l
 
 
 def _answers(recommender: Recommender, questions: Sequence[Question]) -> list[list[Recommendation]]:
-    found: dict[bool, Iterator[Recommendation]] = {}
-    for exclude_seen in {question.exclude_seen for question in questions}:
-        together = [question for question in questions if question.exclude_seen == exclude_seen]
-        sessions = [session for question in together for session in question.sessions]
+    together: dict[tuple, list[Question]] = {}
+    for question in questions:
+        together.setdefault(_kind(question), []).append(question)
+    found: dict[tuple, Iterator[Recommendation]] = {}
+    for kind, alike in together.items():
+        sessions = [session for question in alike for session in question.sessions]
         # The best ten are the first ten of the best hundred.
-        most = min(max(question.k for question in together), len(recommender.items))
-        found[exclude_seen] = iter(list(recommender.answers(sessions, most, exclude_seen)))
-    return [
-        [_first(question.k, next(found[question.exclude_seen])) for _ in question.sessions] for question in questions
-    ]
+        most = min(max(question.k for question in alike), len(recommender.items))
+        found[kind] = iter(list(recommender.answers(sessions, most, alike[0].exclude_seen, alike[0].rules or None)))
+    rows = [(question, found[_kind(question)]) for question in questions]
+    return [[_first(question.k, next(row)) for _ in question.sessions] for question, row in rows]
+
+
+def _kind(question: Question) -> tuple:
+    """What questions that are scored together have in common; with rules a shorter list is no beginning of a longer."""
+    return question.exclude_seen, question.rules, question.k if question.rules else None
 
 
 def _first(k: int, best: Recommendation) -> Recommendation:

@@ -46,6 +46,7 @@ class Served:
         name: what requests call it.
         path: its run directory or bundle, or a link to one.
         load: makes a recommender of a folder.
+        beside: further files that are watched.
 
     Attributes:
         now: the model that answers; whoever has read it may go on using it after it was replaced.
@@ -55,8 +56,9 @@ class Served:
         UserError: as ``load``.
     """
 
-    def __init__(self, name: str, path: Path, load: Callable[[Path], Recommender]):
+    def __init__(self, name: str, path: Path, load: Callable[[Path], Recommender], beside: Sequence[Path] = ()):
         self.name, self.path, self._load = name, path, load
+        self._files = [*(path / file for file in WATCHED), *beside]
         self.error: str | None = None
         self._stamp = self._read_stamp()
         self._one_at_a_time = threading.Lock()
@@ -88,12 +90,12 @@ class Served:
 
     def _read_stamp(self) -> list[tuple]:
         stamps = []
-        for name in WATCHED:
+        for file in self._files:
             try:
-                status = (self.path / name).stat()
-                stamps.append((name, status.st_ino, status.st_size, status.st_mtime_ns))
+                status = file.stat()
+                stamps.append((file, status.st_ino, status.st_size, status.st_mtime_ns))
             except OSError:
-                stamps.append((name,))
+                stamps.append((file,))
         return stamps
 
 

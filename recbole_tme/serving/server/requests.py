@@ -87,6 +87,13 @@ def schemas() -> SimpleNamespace:
         explain: Annotated[bool, described(f"say what the scores rest on (at most {MAX_EXPLAINED} sessions)")] = False
         model: Annotated[Name | None, described("name of the model that is to answer")] = None
         key: Annotated[Name | None, described("of the session or visitor; chooses the side of an A/B split")] = None
+        rules: Annotated[
+            dict[str, Any] | None,
+            described(
+                "allow and deny (item ids or a query over item columns), boost (list of where and factor), pin (item "
+                "ids), max_per (column and number), diversity (0 to 1), exclude_seen"
+            ),
+        ] = None
 
         @model_validator(mode="before")
         @classmethod
