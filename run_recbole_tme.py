@@ -5,4 +5,5 @@ import sys
 from recbole_tme.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Without a word it does the main job: TMEGNN on data that every install has.
+    sys.exit(main(sys.argv[1:] or ["run"]))

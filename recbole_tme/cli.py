@@ -1,4 +1,4 @@
-"""The command line: parsing only, every sub-command is a function elsewhere."""
+"""The program `recbole-tme`: finds the sub-command, reads its options, and turns errors into one line each."""
 
 from __future__ import annotations
 
@@ -6,105 +6,193 @@ import argparse
 import importlib
 import os
 import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_tme.errors import UserError
+from recbole_tme import __version__
+from recbole_tme.errors import Interrupted, UserError
 from recbole_tme.utils.installing import recbole_missing
+from recbole_tme.utils.spelling import did_you_mean
 
-# Each is a module with add_arguments(parser) and run(arguments); it is imported when its command is called. One with
-# TAKES_KEYS = True finds the configuration keys among its arguments as ``arguments.overrides``.
-COMMANDS = (
-    *("prepare", "audit", "table", "significance", "report", "compare", "reproduce", "tune", "diagnose", "recommend"),
-    *("bundle", "leakcheck", "serve", "export", "list", "doctor"),
-)
-# How long and where a run goes on may change; what it computes may not.
-CHANGEABLE_ON_RESUME = {
-    *("epochs", "stopping_step", "show_progress", "data_path"),
-    *("device", "gpu_id", "use_gpu", "threads", "data_cache"),
+# Each is a module of ``commands`` with add_arguments(parser) and run(arguments), imported when its command is called.
+# One with TAKES_KEYS = True finds the configuration keys among its arguments as ``arguments.overrides``.
+GROUPS: dict[str, dict[str, str]] = {
+    "data": {
+        "prepare": "turn a click log or published files into a data set",
+        "audit": "statistics of a data set, and warnings about it",
+    },
+    "train": {
+        "run": "train a model, select its epoch, evaluate it once",
+        "tune": "search a model's settings on validation",
+        "list": "models, data sets, keys of a model, finished runs",
+        "show": "results and settings of a run",
+        "doctor": "whether everything works on this machine",
+    },
+    "compare": {
+        "compare": "train several models by one protocol and report on them",
+        "report": "finished runs as one page and as tables",
+        "table": "finished runs as a Markdown table",
+        "significance": "intervals and paired tests of finished runs",
+        "reproduce": "a published table measured again, beside its figures",
+        "diagnose": "degenerate item vectors, and what random clicks cost",
+        "leakcheck": "whether scores depend on what a model must not see",
+    },
+    "deploy": {
+        "recommend": "recommendations for new sessions",
+        "serve": "recommendations over HTTP, and a page to try them",
+        "bundle": "a trained model as one folder to hand on",
+        "export": "a trained model as one ONNX or PyTorch file",
+    },
 }
-
-RUN_USAGE = """\
-recbole-tme [run] [--model=NAME] [--dataset=NAME] [--config_files=FILE,...] [--plugin=FILE.py]
-                   [--resume=RUN] [--KEY=VALUE ...]
-
-Train a model, select its epoch on validation, evaluate it once on test and leave a run directory.
-Any configuration key can be set as --key=value or --key value; `recbole-tme list keys MODEL` prints them all.
-"""
+COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
+INTERRUPTED, UNEXPECTED = 130, 70
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0 done, 2 the input is wrong, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0 done, 2 the input is wrong, 70 a fault of this program, 130
+    interrupted; some commands use 1 to say that they found something."""
+    argv = list(sys.argv[1:] if argv is None else argv)
     # PyTorch's CPU threads spin for milliseconds at every barrier unless told otherwise, which makes training several
     # times slower as soon as another process wants a core. It has to be said before PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    with_traceback = "--traceback" in argv
+    argv = [word for word in argv if word != "--traceback"]
     try:
         return dispatch(argv)
     except UserError as error:
+        if with_traceback:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if error.name != "recbole":
-            raise
-        print(f"error: {recbole_missing()}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Whoever read the output has closed it (| head); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        is_run = not argv or argv[0] not in COMMANDS
-        print(f"interrupted{'; continue with --resume=<run directory>' if is_run else ''}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"interrupted{f'; {error}' if isinstance(error, Interrupted) else ''}", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "recbole":
+            print(f"error: {recbole_missing()}", file=sys.stderr)
+            return 2
+        if with_traceback:
+            raise
+        print(f"error: {_written_down()}", file=sys.stderr)
+        return UNEXPECTED
 
 
 def dispatch(argv: list[str]) -> int:
-    """Hand over to the sub-command; no sub-command means ``run``."""
-    if not argv or argv[0] not in COMMANDS:
-        return run_command(argv[1:] if argv[:1] == ["run"] else argv)
-    parser = argparse.ArgumentParser(prog=f"recbole-tme {argv[0]}", allow_abbrev=False)
-    module = importlib.import_module(f"recbole_tme.commands.{argv[0]}")
-    module.add_arguments(parser)
-    if not getattr(module, "TAKES_KEYS", False):
-        return module.run(parser.parse_args(argv[1:])) or 0
-
-    from recbole_tme.config.load import parse_overrides
-
-    arguments, rest = parser.parse_known_args(argv[1:])
-    arguments.overrides = parse_overrides(rest)
-    return module.run(arguments) or 0
-
-
-def run_command(argv: list[str]) -> int:
-    """``recbole-tme run``: everything that is not one of the program's own options is a configuration key."""
-    parser = argparse.ArgumentParser(prog="recbole-tme run", usage=RUN_USAGE, allow_abbrev=False)
-    parser.add_argument("--model", help="default TMEGNN; recbole:NAME for a built-in of RecBole")
-    parser.add_argument("--dataset", help="default ml100k-sessions, which every install has")
-    parser.add_argument("--config_files", default="", help="comma- or space-separated YAML files, later ones win")
-    parser.add_argument("--plugin", action="append", default=[], help="a file that defines further models")
-    parser.add_argument("--resume", help="a run directory to continue")
-    options, rest = parser.parse_known_args(argv)
-
-    from recbole_tme.config.load import load_config, named_files, parse_overrides
-    from recbole_tme.experiment.run import run
-    from recbole_tme.models.registry import load_plugin
-    from recbole_tme.runs.directory import RunDirectory
-
-    for plugin in options.plugin:
-        load_plugin(Path(plugin))
-    files = named_files(options.config_files)
-    overrides = parse_overrides(rest)
-    if options.resume is None:
-        run(load_config(options.model, options.dataset, files, overrides=overrides))
+    """Call the sub-command; options alone mean ``run``, nothing at all means ``help``."""
+    if not argv or argv[0] in ("--help", "-h"):
+        print(overview())
         return 0
-    if options.model or options.dataset or files:
-        raise UserError("--resume takes the model, the data set and all settings from the run; leave the others out")
-    fixed = sorted(set(overrides) - CHANGEABLE_ON_RESUME)
-    if fixed:
-        raise UserError(
-            f"--{fixed[0]} cannot change when a run is resumed (only {', '.join(sorted(CHANGEABLE_ON_RESUME))} can); "
-            f"start a new run with --config_files={Path(options.resume) / 'config.yaml'}"
-        )
-    directory = RunDirectory.open(options.resume)
-    run(load_config(None, None, [directory.config_file], overrides=overrides), resume=directory)
-    return 0
+    if argv[0] == "--version":
+        print(f"recbole-tme {__version__}")
+        return 0
+    if argv[0] == "help":
+        if len(argv) == 1:
+            print(overview())
+            return 0
+        argv = [argv[1], "--help"]
+    name = "run" if argv[0].startswith("-") else argv[0]
+    if name not in COMMANDS:
+        raise UserError(f"{name!r} is not a command{did_you_mean(name, COMMANDS)}; recbole-tme help lists them")
+    command = importlib.import_module(f"recbole_tme.commands.{name}")
+    parser = Parser(prog=f"recbole-tme {name}", allow_abbrev=False)
+    command.add_arguments(parser)
+    arguments = parse(parser, argv if argv[0].startswith("-") else argv[1:], getattr(command, "TAKES_KEYS", False))
+    return command.run(arguments) or 0
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, and whose options may be written with dashes or underscores."""
+
+    def error(self, message):
+        raise UserError(f"{message}; {self.prog} --help shows the options")
+
+    def names(self) -> dict[str, str]:
+        """The options as declared, by their spelling with underscores."""
+        return {_underscored(option): option for option in self._option_string_actions if option.startswith("--")}
+
+
+def parse(parser: Parser, argv: Sequence[str], takes_keys: bool) -> argparse.Namespace:
+    """Read the words behind a command.
+
+    Args:
+        parser: with the command's own options.
+        argv: the words.
+        takes_keys: everything else is a configuration key, put into ``overrides``.
+
+    Raises:
+        UserError: an option does not exist or has no value; names the nearest one.
+    """
+    own, words = parser.names(), []
+    for word in argv:
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            option = own.get(_underscored(name), f"--{_underscored(name)}")
+            if equals and not value and option in parser._option_string_actions:
+                raise UserError(f"{name}= has nothing behind it; give it a value, or leave it out")
+            word = f"{option}{equals}{value}"
+        words.append(word)
+    arguments, rest = parser.parse_known_args(words)
+    if takes_keys:
+        from recbole_tme.config.load import parse_overrides
+
+        arguments.overrides = parse_overrides(rest)
+        for key in arguments.overrides:
+            _refuse_misspelt_option(key, parser)
+    elif rest:
+        unknown = rest[0].partition("=")[0]
+        what = f"{unknown} is not an option" if unknown.startswith("-") else f"{unknown!r} is one argument too many"
+        hint = did_you_mean(unknown, own.values())
+        raise UserError(f"{what} of {parser.prog}{hint}; {parser.prog} --help shows them")
+    return arguments
+
+
+def overview() -> str:
+    """All commands in their groups, 80 columns wide."""
+    lines = [
+        "recbole-tme: session-based recommendation with RecBole",
+        "",
+        "usage: recbole-tme COMMAND [options]      recbole-tme COMMAND --help explains one",
+    ]
+    for group, commands in GROUPS.items():
+        lines += ["", group]
+        for name, line in commands.items():
+            lines.append(f"  {name:<13} {line}")
+    lines += [
+        "",
+        "recbole-tme run trains TMEGNN on data that every install has; a first try of your own:",
+        "  recbole-tme run --model=SRGNN --dataset=ml100k-sessions --epochs=3",
+    ]
+    return "\n".join(lines)
+
+
+def _refuse_misspelt_option(key: str, parser: Parser) -> None:
+    """A word near an option of the command and near no configuration key is that option, misspelt."""
+    from recbole_tme.config.declared import all_keys
+
+    if key not in all_keys():
+        options = [option.removeprefix("--") for option in parser.names()]
+        hint = did_you_mean(key, options, at_least=0.75)
+        if hint and not did_you_mean(key, all_keys(), at_least=0.85):
+            raise UserError(f"--{key} is not an option of {parser.prog}{hint}")
+
+
+def _underscored(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _written_down() -> str:
+    """Keep the traceback of an unexpected exception in a file; returns the line that names both."""
+    kind, error, _ = sys.exc_info()
+    said = (str(error).strip().splitlines() or [""])[0]
+    with tempfile.NamedTemporaryFile("w", prefix="recbole-tme-", suffix=".log", delete=False, encoding="utf-8") as file:
+        file.write(f"recbole-tme {__version__}: {sys.argv}\n{traceback.format_exc()}")
+    return (
+        f"this is a fault of recbole-tme ({kind.__name__}: {said}); please report it with {Path(file.name)} and what "
+        f"recbole-tme doctor prints"
+    )

@@ -1,4 +1,4 @@
-"""The exceptions that mean "the input is wrong", as opposed to "the program is wrong"."""
+"""The exceptions that mean "the input is wrong" or "the user stopped it", as opposed to "the program is wrong"."""
 
 
 class UserError(Exception):
@@ -19,3 +19,7 @@ class PluginError(UserError):
 
 class WrongResult(ValueError):
     """A model's method returned what it must not; the message says which, and what is expected."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with a line that says how to go on."""

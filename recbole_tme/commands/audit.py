@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from recbole_tme.data.checks import audit, render
-from recbole_tme.data.locate import locate
-from recbole_tme.data.readers.atomic import read_dataset
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme audit``."""
@@ -20,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``recbole-tme audit`` with parsed arguments."""
+    from recbole_tme.data.checks import audit, render
+    from recbole_tme.data.locate import locate
+    from recbole_tme.data.readers.atomic import read_dataset
+
     folder = Path(args.dataset)
     if not folder.is_dir():
         folder = locate(args.dataset, args.data_path, args.offline)

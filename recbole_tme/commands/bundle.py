@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from recbole_tme.serving.bundle import write_bundle
+from recbole_tme.commands import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Pack the model of a finished run into a folder of its own, with its items and checksums, to recommend with "
         "elsewhere: without the data set and, for this package's own models, without RecBole."
     )
-    parser.add_argument("run", type=Path, help="the run directory")
+    options.add_run(parser)
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
 
 
@@ -24,6 +24,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: as :func:`write_bundle`.
     """
+    from recbole_tme.serving.bundle import write_bundle
+
     write_bundle(args.run, args.out)
     size = sum(file.stat().st_size for file in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB; recbole-tme recommend {args.out} uses it")

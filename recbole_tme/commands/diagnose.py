@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from recbole_tme.commands import options
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.protocol import Protocol
-from recbole_tme.experiment.diagnose import comparison_table, diagnose_run, load_with_vectors, names_of, write
-from recbole_tme.runs.directory import finished_runs
-from recbole_tme.utils.files import writing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,13 +31,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: an option is impossible, a run cannot be loaded or has no item embedding, or a file not be written.
     """
+    from recbole_tme.evaluation.protocol import Protocol
+    from recbole_tme.experiment.diagnose import comparison_table, diagnose_run, load_with_vectors, names_of, write
+    from recbole_tme.runs.directory import finished_runs
+    from recbole_tme.utils.files import writing
+
     if args.seed < 0:
         raise UserError(f"--seed: must be a whole number of at least 0, not {args.seed}")
     overrides = {key: getattr(args, key) for key in ("device", "data_path") if getattr(args, key) is not None}
     if args.out is not None:
         with writing(args.out):
             args.out.mkdir(parents=True, exist_ok=True)
-    directories = finished_runs(args.runs)
+    directories = finished_runs(options.run_paths(args))
     # All are loaded before the first is measured, which takes minutes: a run that cannot be is refused at once.
     loaded = [load_with_vectors(directory, overrides) for directory in directories]
     names = names_of([one.config for one, _ in loaded])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from recbole_tme.models.registry import load_plugin
-from recbole_tme.serving.bundle import read_saved
-from recbole_tme.serving.export import FORMATS, export
+from recbole_tme.commands import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "list inside: padded item indices [B, L] and lengths [B] in, scores [B, N] out, B and L free. Compares its "
         "scores with the model's on random sessions first."
     )
-    parser.add_argument("run", type=Path, help="a run directory or a bundle")
-    parser.add_argument("--format", choices=FORMATS, required=True, help="for torch.export.load, or for ONNX Runtime")
+    options.add_run(parser, f"{options.RUN}; or a bundle")
+    parser.add_argument(
+        "--format", choices=("torch", "onnx"), required=True, help="for torch.export.load, or for ONNX Runtime"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the file to make")
-    parser.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
+    options.add_plugin(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,8 +29,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: as :func:`export`, or the model cannot be loaded.
     """
-    for plugin in args.plugin:
-        load_plugin(plugin)
+    from recbole_tme.serving.bundle import read_saved
+    from recbole_tme.serving.export import export
+
+    options.load_plugins(args)
     saved = read_saved(args.run)
     difference = export(saved, args.out, args.format)
     print(

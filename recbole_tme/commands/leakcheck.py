@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from recbole_tme.config.load import load_config, named_files
+from recbole_tme.commands import options
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.protocol import load_data, trained_on
-from recbole_tme.experiment.leakcheck import check_leaks, report
-from recbole_tme.experiment.loading import build_model, load_run
-from recbole_tme.models.registry import load_plugin
 
 TAKES_KEYS = True
 
@@ -24,11 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "whose scores move and what the model does. Exit code 1 where any moves. A model given by name is checked with "
         "its initial weights; any configuration key can be set as --key=value."
     )
-    parser.add_argument("run", nargs="?", type=Path, help="a finished run, to check it with its trained weights")
+    options.add_run(parser, "a finished run, to check it with its trained weights", nargs="?")
     parser.add_argument("--model", help="default TMEGNN, or the model of the plug-in; recbole:NAME for RecBole's own")
-    parser.add_argument("--dataset", help="default ml100k-sessions")
-    parser.add_argument("--config_files", default="", help="comma- or space-separated YAML files, later ones win")
-    parser.add_argument("--plugin", action="append", default=[], help="a file that defines further models")
+    options.add_dataset(parser)
+    options.add_config_files(parser)
+    options.add_plugin(parser)
     parser.add_argument("--instances", type=int, default=2048, help="test instances scored (default: %(default)s)")
 
 
@@ -38,20 +33,25 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: an option, the model or the data set is wrong.
     """
+    from recbole_tme.config.load import load_config
+    from recbole_tme.evaluation.protocol import load_data, trained_on
+    from recbole_tme.experiment.leakcheck import check_leaks, report
+    from recbole_tme.experiment.loading import build_model, load_run
+
     if args.instances < 1:
         raise UserError(f"--instances: must be a whole number of at least 1, not {args.instances}")
-    plugged = [name for file in args.plugin for name in load_plugin(file)]
+    plugged = options.load_plugins(args)
     if args.run is not None:
         if args.model or args.dataset or args.config_files:
             raise UserError("a run brings its model, data set and settings; leave --model and the like out")
-        config, data, model, loaders = load_run(args.run, args.overrides)
+        config, data, model, loaders = load_run(options.run_path(args), args.overrides)
     else:
         name = args.model
         if name is None and plugged:
             if len(plugged) > 1:
                 raise UserError(f"--plugin defines several models; choose one: --model={' or --model='.join(plugged)}")
             name = plugged[0]
-        files = named_files(args.config_files)
+        files = options.named_files(args)
         config = load_config(name, args.dataset, files, overrides=args.overrides)
         data = trained_on(config, load_data(config))
         model, loaders = build_model(config, data)

@@ -1,90 +1,110 @@
-"""``recbole-tme list``: the models, data sets and keys there are."""
+"""``recbole-tme list``: the models, data sets, keys and runs there are."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import shutil
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from recbole_tme.commands import options
 from recbole_tme.errors import UserError
-from recbole_tme.models import registry
-from recbole_tme.schema.property_files import properties_root
-from recbole_tme.utils.tabular import aligned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INDENT = "    "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``recbole-tme list``."""
-    parser.add_argument("what", choices=("models", "datasets", "keys"))
+    parser.usage = "recbole-tme list {models,datasets,runs} | list keys MODEL [WORD] [options]"
+    parser.description = "List the models, the data sets, the keys of a model (its own first), or the runs so far."
+    parser.add_argument("what", choices=("models", "datasets", "keys", "runs"))
     parser.add_argument("model", nargs="?", help="the model whose keys are listed")
+    parser.add_argument("word", nargs="?", help="list only keys with this word in their name or meaning")
     parser.add_argument("--backbone", help="the model that a model such as ATSRec trains")
-    parser.add_argument("--plugin", action="append", default=[], help="a file that defines further models")
+    options.add_plugin(parser)
     parser.add_argument("--data_path", default="dataset_atomic", help="folder of data sets (default %(default)s)")
+    parser.add_argument("--run_dir", default="runs", help="folder of runs (default %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table of models, data sets or keys.
+    """Print what there is.
 
     Raises:
-        UserError: the plugin, the model or its property file is wrong.
+        UserError: the plug-in, the model or its property file is wrong.
     """
-    for plugin in args.plugin:
-        registry.load_plugin(plugin)
+    from recbole_tme.api import listing
+
     if args.what != "keys" and (args.model or args.backbone):
         raise UserError(f"list {args.what} takes no further argument, got {args.model or args.backbone!r}")
+    options.load_plugins(args)
     if args.what == "models":
-        rows = [(model.name, model.origin, model.description) for model in registry.list_models()]
-        print(aligned(("model", "origin", "description"), rows))
+        _print_table(listing.list_models())
     elif args.what == "datasets":
-        print(aligned(("data set", "state", "description"), dataset_rows(Path(args.data_path))))
+        _print_table(listing.list_datasets(args.data_path))
+    elif args.what == "runs":
+        runs = listing.list_runs(args.run_dir)
+        _print_runs(runs) if len(runs) else print(f"no runs below {args.run_dir}; train one with recbole-tme run")
     else:
         if args.model is None:
             raise UserError("list keys needs a model, such as: recbole-tme list keys TMEGNN")
-        print(aligned(("key", "default", "type", "range", "meaning", "file"), key_rows(args.model, args.backbone)))
+        print("\n".join(key_lines(listing.list_keys(args.model, args.backbone), args.word)))
     return 0
 
 
-def dataset_rows(data_path: Path) -> list[tuple[str, str, str]]:
-    """Name, state ("ready", "cached" or "on demand") and description of every data set that can be named."""
-    from recbole_tme.data.locate import cache_root, known_datasets
-
-    own = {path.name for path in data_path.iterdir() if path.is_dir()} if data_path.is_dir() else set()
-    rows = []
-    for name in sorted(own | set(known_datasets())):
-        state = "ready" if name in own else "cached" if (cache_root() / name).is_dir() else "on demand"
-        rows.append((name, state, _description(properties_root() / "dataset" / f"{name}.yaml")))
-    return rows
-
-
-def key_rows(model: str, backbone: str | None = None) -> list[tuple[str, ...]]:
-    """Key, default, type, range, meaning and declaring file of everything that can be set for a model, its own first.
+def key_lines(keys: pd.DataFrame, word: str | None = None) -> Iterator[str]:
+    """Two parts a key: name, default, type and range; below them its meaning, as wide as the terminal.
 
     Raises:
-        UserError: the model, its backbone or its property file is wrong.
+        UserError: no key has the word.
     """
-    from recbole_tme.config.declared import declared_keys, model_keys
-    from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
+    width = _width()
+    shown = 0
+    for key in keys.to_dict("records"):
+        if word is not None and word.lower() not in f"{key['key']} {key['meaning']}".lower():
+            continue
+        shown += 1
+        facts = "  ".join(
+            part for part in (f"({key['type']})" if key["type"] else "", key["range"], key["file"]) if part
+        )
+        yield from textwrap.wrap(f"{key['key']} = {key['default'] or 'None'}  {facts}", width, subsequent_indent=INDENT)
+        yield from textwrap.wrap(key["meaning"], width, initial_indent=INDENT, subsequent_indent=INDENT)
+    if not shown:
+        raise UserError(f"no key has {word!r} in its name or meaning; leave the word out to see all")
 
-    model_class = registry.with_backbone(registry.resolve(model), backbone)
-    own = model_keys(model_class)
-    declared = declared_keys(model_class)
-    ordered = [*own, *(name for name in declared if name not in own and name not in WITHOUT_EFFECT)]
-    rows = []
-    for name in ordered:
-        key = declared[name]
-        types = " or ".join([*key.types, *(["None"] if key.nullable else [])])
-        default = "" if key.default is None else str(key.default)
-        rows.append((name, default, types, key.range, key.help, f"{key.source.parent.name}/{key.source.name}"))
-    return rows
+
+def _print_table(frame: pd.DataFrame) -> None:
+    """Aligned columns; the last one is wrapped to the terminal's width."""
+    *front, last = [frame[name].astype(str).tolist() for name in frame]
+    *heads, last_head = map(str, frame.columns)
+    widths = [max(map(len, [head, *column])) for head, column in zip(heads, front)]
+    room = max(20, _width() - sum(widths) - 2 * len(widths))
+    for *cells, text in [(*heads, last_head), *zip(*front, last)]:
+        lines = textwrap.wrap(text, room) or [""]
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths)), lines[0]]).rstrip())
+        for line in lines[1:]:
+            print(" " * (sum(widths) + 2 * len(widths)) + line)
 
 
-def _description(path: Path) -> str:
-    """The first sentence of a property file's opening comment."""
-    if not path.is_file():
-        return "your own"
-    words = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        text = line.removeprefix("#").strip()
-        if not line.startswith("#") or not text:
-            break
-        words.append(text)
-    sentence, stop, _ = " ".join(words).partition(". ")
-    return sentence + stop.strip()
+def _print_runs(runs: pd.DataFrame) -> None:
+    shown = runs.copy()
+    shown["began"] = shown["began"].dt.strftime("%Y-%m-%d %H:%M").fillna("?")
+    shown["seed"] = shown["seed"].map(lambda seed: "?" if seed is None or seed != seed else str(int(seed)))
+    shown["MRR@20"] = shown["MRR@20"].map(lambda value: "-" if value is None or value != value else f"{value:.2f}")
+    shown["MB"] = shown["MB"].map("{:.1f}".format)
+    # The directory has a line of its own: with it no row would fit a terminal.
+    directories = shown.pop("run")
+    heads = list(shown.columns)
+    rows = [heads, *shown.astype(str).values.tolist()]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    for row, directory in zip(rows, ["", *directories]):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        if directory:
+            print(f"{INDENT}{directory}")
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, 120)

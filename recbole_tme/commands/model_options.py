@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from recbole_tme.commands import options
+
 
 def add_model_options(parser: argparse._ActionsContainer) -> None:
     """Declare how a model is loaded, and the rules."""
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
-    parser.add_argument(
-        "--index",
-        choices=("faiss",),
-        help="look the best items up in an index of the item vectors, made once and kept beside the weights, for large "
-        "catalogues; it misses a few (default: every item is scored, and always with rules)",
-    )
-    parser.add_argument("--plugin", action="append", default=[], help="a file that defines the model of a bundle")
+    options.add_device(parser)
+    options.add_index(parser)
+    options.add_plugin(parser)
     parser.add_argument(
         "--rules",
         metavar="FILE",

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from recbole_tme.commands.log_columns import add_column_arguments
-from recbole_tme.data.checks import audit, render
-from recbole_tme.data.prepare import DEFAULT_TEST_RATIO, prepare
-from recbole_tme.data.readers.atomic import read_dataset
-from recbole_tme.data.record import Record
-from recbole_tme.data.sources import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     already.add_argument("--test", help="test sessions")
     already.add_argument("--valid", help="validation sessions, where they are given")
     reading = parser.add_argument_group("reading")
-    reading.add_argument("--format", default="auto", help=f"auto, {', '.join(FORMATS)} (default: auto)")
+    reading.add_argument("--format", default="auto", help="pickles, presplit, lines or clicks (default: by the file)")
     reading.add_argument("--first-field", help="of session lines: item, or session where its id comes first")
     add_column_arguments(reading)
     reading.add_argument(
@@ -50,20 +44,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cut.add_argument("--min-support", type=int, help="fewest clicks of an item (default: 5)")
     cut.add_argument("--min-length", type=int, help="fewest clicks of a session (default: 2)")
     cut.add_argument("--max-length", type=int, help="keep the most recent clicks of longer sessions")
-    cut.add_argument(
-        "--test-ratio", type=float, help=f"last share of sessions (default: {DEFAULT_TEST_RATIO}); 0 for no test"
-    )
+    cut.add_argument("--test-ratio", type=float, help="last share of sessions (default: 0.1); 0 for no test")
     cut.add_argument("--test-days", type=float, help="sessions of the last days are test, instead of a share")
     cut.add_argument("--train-fraction", type=float, help="keep the last share of training sessions")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``recbole-tme prepare`` with parsed arguments and print what was written."""
+    from recbole_tme.api.preparing import prepare
+
     options = vars(args)
-    source, name, out = (options.pop(key) for key in ("source", "name", "out"))
-    folder = prepare(source or None, name, Path(out), overwrite=options.pop("overwrite"), **options)
-    data = read_dataset(folder, name)
-    print(Record.from_json(folder / f"{name}.json"))
-    print(render(audit(data)))
-    print(f"written to {folder}; train with --dataset={name} --data_path={out}")
+    source = options.pop("source")
+    prepared = prepare(source or None, **options)
+    print(prepared)
+    print(f"written to {prepared.path}; train with --dataset={prepared.name} --data_path={args.out}")
     return 0

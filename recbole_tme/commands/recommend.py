@@ -9,17 +9,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from recbole_tme.commands import options
 from recbole_tme.commands.log_columns import add_column_arguments, log_columns
 from recbole_tme.commands.model_options import add_model_options
-from recbole_tme.data.readers.columns import LogColumns
-from recbole_tme.data.record import Record
 from recbole_tme.errors import UserError
-from recbole_tme.models.registry import load_plugin
-from recbole_tme.serving.recommend import write, write_recommendations
-from recbole_tme.serving.recommender import Recommender
-from recbole_tme.serving.rules.rules import Rules
-from recbole_tme.serving.session_files import NamedSession, read_sessions
-from recbole_tme.utils.files import replacing
 
 FORMATS = ("clicks", "lines")
 
@@ -31,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "session, rank, item, its title where the data set has titles, score, and source: the model, or popularity "
         "for a session without a known item. How many were answered, and what had to be skipped, is said at the end."
     )
-    parser.add_argument("run", type=Path, help="a run directory or a bundle")
+    options.add_run(parser, f"{options.RUN}; or a bundle")
     parser.add_argument(
         "--input",
         help="sessions in a file, - for the standard input: a session per line, or a click log of any form that "
@@ -59,10 +52,16 @@ def run(args: argparse.Namespace) -> int:
         UserError: the model cannot be loaded, an option is impossible, the input is empty or not well formed, or the
             output cannot be written.
     """
+    from recbole_tme.data.record import Record
+    from recbole_tme.serving.recommend import write, write_recommendations
+    from recbole_tme.serving.recommender import Recommender
+    from recbole_tme.serving.rules.rules import Rules
+    from recbole_tme.serving.session_files import NamedSession, read_sessions
+    from recbole_tme.utils.files import replacing
+
     if args.input is None and args.session is None:
         raise UserError("give --session with item ids, or --input with a file of sessions")
-    for plugin in args.plugin:
-        load_plugin(plugin)
+    options.load_plugins(args)
     rules = None if args.rules is None else Rules.given(args.rules)
     recommender = Recommender.load(args.run, args.device, args.index, args.items)
     if recommender.index is not None and recommender.index.is_new:
@@ -79,20 +78,22 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.input}: holds no session; give a session per line, or a click log")
     # Silent unless standard error is a terminal.
     shown = tqdm(itertools.chain([first], sessions), unit=" sessions", disable=None if args.input else True)
-    options = {"k": args.k, "exclude_seen": args.exclude_seen, "rules": rules}
+    wanted = {"k": args.k, "exclude_seen": args.exclude_seen, "rules": rules}
     if args.output is None:
-        skipped = write_recommendations(recommender, shown, sys.stdout, **options)
+        skipped = write_recommendations(recommender, shown, sys.stdout, **wanted)
         sys.stdout.flush()
     else:
         with replacing(args.output) as file:
-            skipped = write(recommender, shown, file, args.output.suffix.lower(), **options)
+            skipped = write(recommender, shown, file, args.output.suffix.lower(), **wanted)
     for line in str(record).splitlines():
         print(f"note: {line}", file=sys.stderr)
     print(f"note: {skipped.summary}", file=sys.stderr)
     return 0
 
 
-def _columns(args: argparse.Namespace) -> LogColumns | None:
+def _columns(args: argparse.Namespace):
     """Which column is which, where an option says so; None where all is left to the file."""
+    from recbole_tme.data.readers.columns import LogColumns
+
     columns = log_columns(args)
     return None if columns == LogColumns() and args.format != "clicks" else columns

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from recbole_tme.report.comparison import write_report
+from recbole_tme.commands import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +28,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written to.
     """
+    from recbole_tme.report.comparison import ranking, write_report
+
     words = ["recbole-tme", "report", *map(str, args.runs)]
     if args.reference:
         words.append(f"--reference={args.reference}")
-    write_report(args.runs, args.out, reference=args.reference, plan={"command": shlex.join(words)}, title=args.title)
+    runs = options.run_paths(args)
+    sections = write_report(
+        runs, args.out, reference=args.reference, plan={"command": shlex.join(words)}, title=args.title
+    )
+    print(f"{ranking(sections)}\n\nwritten to {args.out}: comparison.csv, comparison.md, comparison.tex, report.html")
     return 0

@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from recbole_tme.commands.compare import do_all
+from recbole_tme.api.comparing import do_all
 from recbole_tme.comparison import reproduction
 from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError

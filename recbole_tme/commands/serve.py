@@ -12,22 +12,15 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
+from recbole_tme.commands import options
 from recbole_tme.commands.model_options import add_model_options
 from recbole_tme.errors import UserError
-from recbole_tme.models.registry import load_plugin
-from recbole_tme.serving.recommender import Recommender
-from recbole_tme.serving.server.app import make_app
-from recbole_tme.serving.server.logs import AccessLog
-from recbole_tme.serving.server.metrics import SHARED_FOLDER
-from recbole_tme.serving.server.models import Models, Served
-from recbole_tme.serving.server.protection import Access, read_token
-from recbole_tme.serving.server.serve import Reloader, address, is_loopback, listening_socket, serve
-from recbole_tme.serving.server.standing_rules import StandingRules
-from recbole_tme.serving.server.workers import run_workers
 from recbole_tme.utils.installing import install_extra
+
+if TYPE_CHECKING:
+    from recbole_tme.serving.server.models import Models
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 MOST_WORKERS = 64
@@ -40,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "/items, /health, /ready and /metrics, their description at /docs, and a page to try them at /. SIGHUP "
         "reloads the models. Needs pip install 'recbole_tme[serve]'."
     )
-    parser.add_argument("run", type=Path, nargs="?", help='a run directory or a bundle, which is called "default"')
+    parser.add_argument("run", type=Path, nargs="?", help=f'{options.RUN}; or a bundle; it is called "default"')
     models = parser.add_argument_group("models")
     models.add_argument(
         "--model", action="append", default=[], metavar="NAME=RUN", help="a further model; requests choose it by name"
@@ -69,6 +62,18 @@ def run(args: argparse.Namespace) -> int:
         UserError: a package of the extra is missing, an option is impossible, the address cannot be listened on, or a
             model cannot be loaded.
     """
+    import torch
+
+    from recbole_tme.serving.recommender import Recommender
+    from recbole_tme.serving.server.app import make_app
+    from recbole_tme.serving.server.logs import AccessLog
+    from recbole_tme.serving.server.metrics import SHARED_FOLDER
+    from recbole_tme.serving.server.models import Models, Served
+    from recbole_tme.serving.server.protection import Access, read_token
+    from recbole_tme.serving.server.serve import Reloader, is_loopback, listening_socket, serve
+    from recbole_tme.serving.server.standing_rules import StandingRules
+    from recbole_tme.serving.server.workers import run_workers
+
     check_numbers(args)
     with contextlib.ExitStack() as stack:
         if args.workers > 1 and SHARED_FOLDER not in os.environ:
@@ -83,8 +88,7 @@ def run(args: argparse.Namespace) -> int:
         folders, split = named_models(args.run, args.model), shares(args.split)
         token = None if args.token_file is None else read_token(args.token_file)
         log = None if args.access_log is None else AccessLog(args.access_log).write
-        for plugin in args.plugin:
-            load_plugin(plugin)
+        options.load_plugins(args)
         # Before the models are loaded, which may take longer than finding out that the port is taken.
         listener = stack.enter_context(listening_socket(args.host, args.port))
         # What the workers share must not have started threads of its own.
@@ -115,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
 
 def announce(listener: socket.socket, models: Models, token: str | None) -> None:
     """Say where the server is and what is to be known of it."""
+    from recbole_tme.serving.server.serve import address, is_loopback
+
     recommenders = [served.now.recommender for served in models.by_name.values()]
     for recommender in recommenders:
         if recommender.index is not None:

@@ -7,31 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_tme.commands import options
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.metrics import metric_key
-from recbole_tme.evaluation.significance import (
-    RESAMPLES,
-    compare,
-    estimate,
-    untested,
-)
-from recbole_tme.report.evaluated import find_reference, group_runs, read_runs
-from recbole_tme.report.significance import (
-    COMPARISON_HEAD,
-    CSV_HEAD,
-    ESTIMATE_HEAD,
-    SLICES,
-    comparison_cells,
-    csv_rows,
-    estimate_cells,
-    method,
-    part,
-)
-from recbole_tme.report.tables import caption
-from recbole_tme.utils import tabular
-from recbole_tme.utils.files import write_atomically
 
 FEWEST_RESAMPLES = 100
+
+
+SLICES = ("all", "repeat", "new", "last_click")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", default="P@20,MRR@20", help="comma-separated (default: %(default)s)")
     parser.add_argument("--slice", choices=SLICES, default="all", help="test instances: all, those whose target is "
                         "repeated or new, or the last of each session (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="bootstrap resamples (default: %(default)s)")
+    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="write all lines, with more digits, to this file")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
@@ -59,12 +41,33 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: an option is impossible, or the runs cannot be compared.
     """
+    from recbole_tme.evaluation.metrics import metric_key
+    from recbole_tme.evaluation.significance import (
+        compare,
+        estimate,
+        untested,
+    )
+    from recbole_tme.report.evaluated import find_reference, group_runs, read_runs
+    from recbole_tme.report.significance import (
+        COMPARISON_HEAD,
+        CSV_HEAD,
+        ESTIMATE_HEAD,
+        comparison_cells,
+        csv_rows,
+        estimate_cells,
+        method,
+        part,
+    )
+    from recbole_tme.report.tables import caption
+    from recbole_tme.utils import tabular
+    from recbole_tme.utils.files import write_atomically
+
     if args.resamples < FEWEST_RESAMPLES:
         raise UserError(f"--resamples: {args.resamples} are too few for an interval; {FEWEST_RESAMPLES} at least")
     if args.seed < 0:
         raise UserError(f"--seed: must be a whole number of at least 0, not {args.seed}")
     metrics = list(dict.fromkeys(metric_key(name.strip(), "--metrics") for name in args.metrics.split(",")))
-    runs = read_runs(args.runs)
+    runs = read_runs(options.run_paths(args))
     models = group_runs(runs)
     reference = find_reference(models, args.reference)
     ranks = {model.name: [part(one.ranks, args.slice) for one in model.runs] for model in models}

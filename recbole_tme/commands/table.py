@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from recbole_tme.report.experiments import write_figures
-from recbole_tme.report.tables import BEGIN, END, collect, insert, markdown, read_results
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", nargs="+", type=Path, help="run directories, metrics.json files or folders of them")
-    parser.add_argument("--into", type=Path, help=f"replace the text between {BEGIN} and {END} in this file")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        help="replace the text between the two comments results: begin and results: end in this file",
+    )
     parser.add_argument("--collect", type=Path, help="copy each run's results, with its settings, into this folder")
     parser.add_argument("--experiments", type=Path, help="write the figures into the experiment files of this folder, "
                         "each into the file with the run's settings")  # fmt: skip
@@ -23,6 +24,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: a path is missing or holds something else.
     """
+    from recbole_tme.report.experiments import write_figures
+    from recbole_tme.report.tables import collect, insert, markdown, read_results
+
     if args.collect is not None:
         collect(args.results, args.collect)
     results = read_results(args.results)

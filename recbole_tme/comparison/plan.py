@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.evaluation.summary import distinct_names
 from recbole_tme.experiment.run import check_selection
 from recbole_tme.models import registry
-from recbole_tme.schema.yamlfile import read_settings
+from recbole_tme.schema.yamlfile import flow_text, read_settings
 from recbole_tme.utils.spelling import did_you_mean
 
 # What has to be the same for all models of a table, beside the data itself.
@@ -79,12 +80,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Rows of one protocol, over the same seeds."""
+class Plan:
+    """Rows of one protocol, over the same seeds, and the command line that asks for them."""
 
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
     protocol: Protocol
+    command: str
 
     def runs(self) -> list[tuple[Row, SessionConfig]]:
         """Everything to be trained, all rows with the first seed first."""
@@ -117,7 +119,7 @@ def plan(
     overrides: Overrides,
     seeds: str,
     tuned: Path | None = None,
-) -> Comparison:
+) -> Plan:
     """Resolve and check everything that a comparison trains.
 
     Settings come from, low to high: the property files, ``config_files``, the model's ``best.yaml``, ``overrides``, the
@@ -167,7 +169,12 @@ def plan(
     check_selection(first)
     data = load_data(first)
     check_metrics(first["metrics"], first["topk"], first["valid_metric"], len(data.tokens) - 1)
-    return Comparison(rows, tuple(numbers), Protocol.of(first, data))
+    words = {"models": models, "dataset": dataset, "seeds": seeds}
+    words |= {"config_files": ",".join(map(str, config_files))} if config_files else {}
+    words |= {"tuned": str(tuned)} if tuned is not None else {}
+    words |= overrides | ({"plugin": first["plugin"]} if first["plugin"] else {})
+    command = shlex.join(["recbole-tme", "compare", *(f"--{key}={flow_text(value)}" for key, value in words.items())])
+    return Plan(rows, tuple(numbers), Protocol.of(first, data), command)
 
 
 def _resolve(

@@ -28,6 +28,7 @@ from recbole_tme.experiment.parallel import end_with_parent
 from recbole_tme.experiment.run import run
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.utils.files import writing
+from recbole_tme.utils.processes import without_main_module
 
 # Seconds that a process has to end by itself once it is told to.
 GRACE = 5
@@ -221,7 +222,8 @@ class _Worker:
         # terminal, and this one ends the others.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            self.process.start()
+            with without_main_module():
+                self.process.start()
         finally:
             signal.signal(signal.SIGINT, before)
         # The process has the only sending end: when it is gone, so is the pipe.

@@ -54,6 +54,13 @@ def model_keys(model_class: type) -> dict[str, Key]:
 
 
 @functools.lru_cache(maxsize=1)
+def all_keys() -> frozenset[str]:
+    """Every key that RecBole, this package or one of its models declares."""
+    files = [*(properties_root() / "model").glob("*.yaml"), *(discovery.root() / "properties" / "model").glob("*.yaml")]
+    return frozenset(base_keys()).union(*(property_keys(file, strict=False) for file in files), ("model", "dataset"))
+
+
+@functools.lru_cache(maxsize=1)
 def base_keys() -> dict[str, Key]:
     """The keys that every model has: RecBole's and ours."""
     recbole = discovery.root() / "properties"

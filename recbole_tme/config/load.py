@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
 from recbole_tme.schema.keys import Key
 from recbole_tme.schema.property_files import properties_root
-from recbole_tme.schema.yamlfile import SettingsLoader, parse_value, read_settings
+from recbole_tme.schema.yamlfile import SettingsLoader, flow_text, parse_value, read_settings
 from recbole_tme.utils.spelling import did_you_mean
 
 DEFAULT_MODEL = "TMEGNN"
@@ -65,9 +66,19 @@ class SessionConfig(Config):
         defaults: what the property files say.
         settings: all effective settings as plain data, the user's among them.
         fixed: RecBole's values for what the settings imply (negative sampling, device), by key.
+        given: those of the settings that are the user's.
     """
 
-    def __init__(self, model_class: type, dataset: str, defaults: Mapping, settings: Mapping, fixed: Mapping):
+    def __init__(
+        self,
+        model_class: type,
+        dataset: str,
+        defaults: Mapping,
+        settings: Mapping,
+        fixed: Mapping,
+        given: Mapping | None = None,
+    ):
+        self._given = dict(given or {})
         self._defaults = dict(defaults)
         self._settings = dict(settings)
         self._fixed = dict(fixed)
@@ -84,7 +95,24 @@ class SessionConfig(Config):
 
     def replaced(self, **settings: Any) -> SessionConfig:
         """This configuration with other values for some settings, which are not checked."""
-        return SessionConfig(self.model_class, self["dataset"], self._defaults, self._settings | settings, self._fixed)
+        return SessionConfig(
+            self.model_class,
+            self["dataset"],
+            self._defaults,
+            self._settings | settings,
+            self._fixed,
+            self._given | settings,
+        )
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats this configuration, from a notebook's settings as from a terminal's."""
+        named = registry.naming_settings(self.model_class) | {"dataset": self._settings["dataset"]}
+        settings = named | {key: self._settings[key] for key in sorted(self._given.keys() - named.keys())}
+        if self._settings["plugin"]:
+            settings["plugin"] = self._settings["plugin"]
+        words = [f"--{key}={flow_text(value)}" for key, value in settings.items()]
+        return shlex.join(["recbole-tme", "run", *words])
 
     def hash(self, ignore: Collection[str] = ()) -> str:
         """The :func:`settings_hash` of this configuration."""
@@ -237,7 +265,7 @@ def load_config(
     own_plugin = registry.plugin_file(model_class)
     settings["plugin"] = plugins or ([str(own_plugin)] if own_plugin else None)
     fixed = resolution.resolve(settings, given, model_class)
-    return SessionConfig(model_class, dataset, defaults, settings, fixed)
+    return SessionConfig(model_class, dataset, defaults, settings, fixed, given)
 
 
 def _defaults(keys: Mapping[str, Key], dataset: str) -> dict[str, Any]:
@@ -264,7 +292,8 @@ def _checked(layers: Iterable[_Layer], keys: Mapping[str, Key], defaults: Mappin
                 hint = did_you_mean(name, [*keys, "model", "dataset"])
                 raise UserError(f"{place}: unknown key {name!r}{hint or '; recbole-tme list keys MODEL shows all'}")
             key = keys[name]
-            if name in layer.texts and layer.texts[name] is None and "bool" not in key.types:
+            text = layer.texts.get(name, "-")
+            if (text is None and "bool" not in key.types) or (text == "" and key.default != ""):
                 raise UserError(f"{place}: --{name} needs a value: {key.describe()}")
             if name in WITHOUT_EFFECT:
                 if value != defaults[name]:

@@ -127,8 +127,8 @@ def _starting(failure: str) -> Iterator[None]:
 def call_all(function: Callable, calls: Sequence[tuple], resources: Resources | None = None) -> Iterator[Outcome]:
     """Call a function once per tuple of arguments in Ray's workers, as many at a time as there is room for.
 
-    To be used inside :func:`connected`. Each call sees this process's working directory, ``sys.path`` and command line,
-    and GPUs as Ray assigned them.
+    To be used inside :func:`connected`. Each call sees this process's working directory and ``sys.path``, and GPUs as
+    Ray assigned them.
 
     Args:
         function: of a module's top level.
@@ -181,23 +181,20 @@ class Place:
 
     Attributes:
         folder: the working directory, for relative paths; kept only where the worker's machine has it.
-        argv: the command line, which runs write down; a worker's own are Ray's internals.
         threads: of torch.
     """
 
     folder: str
-    argv: tuple[str, ...]
     threads: int
 
     @classmethod
     def here(cls, resources: Resources) -> Place:
-        return cls(os.getcwd(), tuple(sys.argv), resources.threads)
+        return cls(os.getcwd(), resources.threads)
 
     def enter(self) -> None:
         """Make the calling worker like the process that made this."""
         if os.path.isdir(self.folder):
             os.chdir(self.folder)
-        sys.argv = list(self.argv)
         torch.set_num_threads(self.threads)
 
 

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import multiprocessing
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.errors import UserError
 from recbole_tme.nn import distributed
+from recbole_tme.utils.processes import without_main_module
 
 # Seconds that processes have to end by themselves once one has failed.
 GRACE = 10
@@ -42,13 +44,16 @@ def in_processes(function: Callable, config: SessionConfig, *arguments: Any) -> 
     results, errors = context.SimpleQueue(), context.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
         meeting_point = Path(folder) / "meeting-point"
-        processes = multiprocessing.start_processes(
-            _work,
-            (config["nproc"], meeting_point, results, errors, function, config, arguments),
-            nprocs=config["nproc"],
-            join=False,
-            start_method="spawn",
-        )
+        # A model class that is defined in the main module can only be had from there.
+        is_in_main = config.model_class.__module__ == "__main__"
+        with nullcontext() if is_in_main else without_main_module():
+            processes = multiprocessing.start_processes(
+                _work,
+                (config["nproc"], meeting_point, results, errors, function, config, arguments),
+                nprocs=config["nproc"],
+                join=False,
+                start_method="spawn",
+            )
         try:
             while not processes.join(grace_period=GRACE):
                 pass

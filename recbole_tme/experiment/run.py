@@ -19,7 +19,7 @@ from torch import nn
 
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.sessions import SessionData
-from recbole_tme.errors import PluginError, UserError
+from recbole_tme.errors import Interrupted, PluginError, UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
 from recbole_tme.evaluation.plausibility import implausible
 from recbole_tme.evaluation.protocol import Protocol, load_data, trained_on
@@ -85,13 +85,25 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
         if resume is not None and distributed.is_main():
             directory.write_config(config.plain())
         logger.info("run directory: %s", directory.path)
-        with blaming_plugin(directory, config, resume is not None):
-            metrics = train_and_test(config, data, built, protocol, directory, resume is not None, on_epoch)
+        try:
+            with blaming_plugin(directory, config, resume is not None):
+                metrics = train_and_test(config, data, built, protocol, directory, resume is not None, on_epoch)
+        except KeyboardInterrupt:
+            raise Interrupted(how_to_go_on(directory)) from None
         metrics["seconds"] = round(time.perf_counter() - started, 1)
         logger.info(result_report(metrics))
         if distributed.is_main():
             directory.write_metrics(metrics)
     return directory
+
+
+def how_to_go_on(directory: RunDirectory) -> str:
+    """What to do with a run that was interrupted; one without a finished epoch is removed."""
+    if directory.resumable:
+        return f"continue with recbole-tme run --resume={directory.path}"
+    if distributed.is_main():
+        directory.remove()
+    return "no epoch was finished, so there is nothing to resume yet; start again"
 
 
 def check_selection(config: SessionConfig) -> None:
@@ -121,7 +133,12 @@ def start(config: SessionConfig, data: SessionData, protocol: Protocol) -> RunDi
         directory.write_items(data.tokens)
         write_catalogue(directory, config, data)
         directory.write_environment(
-            {"device": str(config["device"]), "threads": torch.get_num_threads(), "protocol": protocol.plain()}
+            {
+                "command": config.command,
+                "device": str(config["device"]),
+                "threads": torch.get_num_threads(),
+                "protocol": protocol.plain(),
+            }
         )
     return directory
 

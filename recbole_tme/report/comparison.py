@@ -27,8 +27,8 @@ def write_report(
     failures: Sequence[Mapping] = (),
     plan: Mapping | None = None,
     title: str | None = None,
-) -> None:
-    """Compare finished runs: write ``comparison.csv``, ``.md``, ``.tex`` and ``report.html``, and print the ranking.
+) -> list[Section]:
+    """Compare finished runs: write ``comparison.csv``, ``.md``, ``.tex`` and ``report.html``.
 
     The same runs give the same bytes.
 
@@ -39,6 +39,9 @@ def write_report(
         failures: runs that gave no result, each with model, seed, reason and log.
         plan: how the runs came about: ``command`` (a line), ``tuning`` (``study.json`` by model); both optional.
         title: of the page; default the data sets.
+
+    Returns:
+        What it says, a section per data set.
 
     Raises:
         UserError: no run has finished, runs of one data set cannot be compared, the reference is not one of the models,
@@ -58,8 +61,12 @@ def write_report(
         ("report.html", page(sections, plan, title)),
     ):
         write_atomically(out / name, text.encode())
-    print("\n\n".join(map(terminal, sections)))
-    print(f"\nwritten to {out}: comparison.csv, comparison.md, comparison.tex, report.html")
+    return sections
+
+
+def ranking(sections: Sequence[Section]) -> str:
+    """Each section's ranking for a terminal."""
+    return "\n\n".join(map(terminal, sections))
 
 
 def terminal(section: Section) -> str:

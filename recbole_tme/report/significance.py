@@ -15,7 +15,6 @@ from recbole_tme.evaluation.significance import (
 )
 from recbole_tme.evaluation.summary import shown_name, shown_p
 
-SLICES = ("all", "repeat", "new", "last_click")
 CSV_HEAD = (
     *("model", "reference", "metric", "points", "low", "high", "over", "p", "p_holm", "effect", "equal_sessions"),
     *("sessions", "seeds", "seed_spread"),

@@ -28,7 +28,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
@@ -125,6 +124,11 @@ class RunDirectory:
         with contextlib.suppress(OSError):
             for folder in list(self.path.parents)[:3]:
                 folder.rmdir()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether an epoch was finished, from which ``--resume`` can go on."""
+        return any(self.path.glob("checkpoint-*.pt"))
 
     @property
     def finished(self) -> bool:
@@ -269,5 +273,4 @@ def environment() -> dict:
         "processor": platform.machine(),
         "cores": os.cpu_count(),
         "packages": versions,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }

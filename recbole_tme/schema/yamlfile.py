@@ -95,6 +95,13 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def flow_text(value: Any) -> str:
+    """A value as :func:`parse_value` reads it back."""
+    if value is None:
+        return "None"
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).partition("\n...")[0].strip()
+
+
 @dataclass(frozen=True)
 class SettingsFile:
     """Settings of one YAML file and the 1-based line of each key."""

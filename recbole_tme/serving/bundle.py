@@ -82,9 +82,10 @@ def read_saved(path: Path) -> SavedModel:
     if is_bundle(path):
         return read_bundle(path)
     # A run's configuration is RecBole's, and a bundle does not need it.
+    from recbole_tme.runs.find import named_run
     from recbole_tme.serving.from_run import read_run
 
-    return read_run(path)
+    return read_run(named_run(path))
 
 
 def read_bundle(path: Path) -> SavedModel:

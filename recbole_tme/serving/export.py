@@ -35,7 +35,6 @@ from recbole_tme.utils.files import write_atomically, writing
 from recbole_tme.utils.installing import install_extra
 
 METADATA = "catalogue.json"
-FORMATS = ("torch", "onnx")
 # A file of Protocol Buffers can be no larger.
 LARGEST_ONNX = 2**31
 BATCHES = (1, 3, 32)

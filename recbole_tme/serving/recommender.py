@@ -18,6 +18,7 @@ from recbole_tme.models.foundation import Interaction
 from recbole_tme.models.training_free.base import TrainingFree
 from recbole_tme.serving.answers import Recommendation, Skipped
 from recbole_tme.serving.bundle import read_saved
+from recbole_tme.serving.given import given_sessions
 from recbole_tme.serving.index_search import LARGEST_K, UsedIndex, best_first, checked_index
 from recbole_tme.serving.reasons import Reasons
 from recbole_tme.serving.rules.columns import ItemColumns
@@ -88,12 +89,16 @@ class Recommender:
 
     @classmethod
     def load(
-        cls, path: Path | str, device: str = "cpu", index: str | None = None, items: Path | str | None = None
+        cls,
+        path: Path | str = "latest",
+        device: str = "cpu",
+        index: str | None = None,
+        items: Path | str | None = None,
     ) -> Recommender:
         """A recommender of a finished run, or of a bundle; neither needs the data set.
 
         Args:
-            path: the run directory or the bundle.
+            path: the run directory, a folder of runs (its newest finished one), ``"latest"``, or a bundle.
             device: "cpu" or "cuda".
             index: None, or "faiss" to score only what an index of the item vectors finds, which large catalogues want.
                 It is made at the first time and kept beside the weights; ``index.recall`` says what share of the 20
@@ -110,10 +115,14 @@ class Recommender:
 
     def recommend(
         self,
-        sessions: Iterable[Iterable],
+        sessions: Iterable | pd.DataFrame,
         k: int = 20,
         exclude_seen: bool = False,
         rules: GivenRules = None,
+        *,
+        session: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
     ) -> pd.DataFrame:
         """The ``k`` best items for each session.
 
@@ -122,32 +131,38 @@ class Recommender:
         :meth:`answers` says it for each session.
 
         Args:
-            sessions: external item ids in click order.
+            sessions: external item ids in click order: one list, several, or a DataFrame with a click per row.
             k: how many items.
             exclude_seen: leave out the items of the session; there may be fewer than ``k`` then.
             rules: a :class:`~recbole_tme.serving.rules.rules.Rules`, or a mapping of its attributes such as ``{"deny":
                 "price > 50", "max_per": {"brand": 2}}``. The list is filled up to ``k`` as far as they allow.
+            session, item, time: columns of a DataFrame, see :func:`~recbole_tme.serving.given.given_sessions`.
 
         Returns:
-            A row per recommendation: ``session`` (its place in ``sessions``), ``rank`` (from 1), ``item`` (external
-            id), ``score`` (the model's, or clicks in training) and ``source`` ("model" or "popularity").
+            A row per recommendation: ``session`` (counted from 1, or a DataFrame's own name), ``rank`` (from 1),
+            ``item`` (external id), ``title`` where the data set has titles, ``score`` (the model's, or clicks in
+            training) and ``source`` ("model" or "popularity").
 
         Raises:
             UserError: ``k`` is impossible, a session is no list, a rule is none, or the model's scores hold NaN.
         """
         import pandas as pd
 
-        answers, skipped = list(self.answers(sessions, k, exclude_seen, rules)), Skipped()
+        names, clicks = given_sessions(sessions, session, item, time)
+        answers, skipped = list(self.answers(clicks, k, exclude_seen, rules)), Skipped()
         for answer in answers:
             skipped.add(answer)
         if skipped:
             logger.warning("%s", skipped)
         sizes = [len(answer.items) for answer in answers]
+        items = [item for answer in answers for item in answer.items]
+        titles = [self.titles.get(item, "") for item in items]
         return pd.DataFrame(
             {
-                "session": np.repeat(np.arange(len(answers)), sizes),
+                "session": [name for name, size in zip(names, sizes) for _ in range(size)],
                 "rank": np.concatenate([np.arange(0), *(np.arange(1, size + 1) for size in sizes)]),
-                "item": pd.Series([item for answer in answers for item in answer.items], dtype=object),
+                "item": pd.Series(items, dtype=object),
+                **({"title": pd.Series(titles, dtype=object)} if self.titles else {}),
                 "score": np.concatenate([np.zeros(0), *(answer.scores for answer in answers)]),
                 "source": pd.Series(np.repeat([answer.source for answer in answers], sizes), dtype=object),
             }

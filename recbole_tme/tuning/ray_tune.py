@@ -20,7 +20,6 @@ from recbole_tme.experiment.cluster import Place, Resources
 from recbole_tme.tuning.trial import Assignment
 from recbole_tme.utils.files import write_json
 
-SCHEDULERS = ("asha", "median", "pbt", "none")
 # Ray's tuner prints, plots and logs nothing of its own, and leaves Ctrl-C to this program.
 QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -80,7 +79,7 @@ def tune_trials(
         plan: what all trials have in common; it is sent to each node once.
         source: of the trials.
         resources: what each trial occupies.
-        scheduler: a word of :data:`SCHEDULERS`; it sees ``score`` by ``epoch``.
+        scheduler: a word of :data:`recbole_tme.tuning.SCHEDULERS`; it sees ``score`` by ``epoch``.
         epochs: the most a trial can have.
         folder: for Ray's own records, which nothing here reads.
     """

@@ -17,8 +17,6 @@ from recbole_tme.errors import UserError
 from recbole_tme.tuning.space import Parameter, Space
 from recbole_tme.utils.installing import install_extra
 
-SEARCHES = ("optuna", "random", "hyperopt", "grid")
-
 
 class Search(Protocol):
     """One way to choose settings."""
@@ -37,7 +35,7 @@ class Search(Protocol):
 
 
 def make_search(name: str, space: Space, seed: int, begun: int = 0) -> Search:
-    """The search of a name in :data:`SEARCHES`.
+    """The search of a name in :data:`recbole_tme.tuning.SEARCHES`.
 
     Args:
         name: its name.

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from recbole_tme import list_datasets, list_keys, list_runs, run
 from recbole_tme.commands import doctor
 from recbole_tme.commands import list as listing
 from recbole_tme.config.load import load_config
@@ -28,20 +29,44 @@ def in_empty_directory(tmp_path, monkeypatch):
 
 
 def test_keys_are_everything_that_can_be_set():
-    rows = {row[0]: row for row in listing.key_rows("TMEGNN")}
-    assert set(rows) | {"model", "dataset"} == set(load_config("TMEGNN", "toy").plain())
-    assert rows["dropout_prob"][1:4] == ("0.5", "float", "[0, 1)")
-    assert rows["dropout_prob"][5] == "model/TMEGNN.yaml"
-    assert rows["seed"][3] == "[0, 4294967295]"
-    assert next(iter(rows)) == "embedding_size"
+    keys = list_keys("TMEGNN").set_index("key")
+    assert set(keys.index) | {"model", "dataset"} == set(load_config("TMEGNN", "toy").plain())
+    assert keys.loc["dropout_prob", ["default", "type", "range"]].tolist() == ["0.5", "float", "[0, 1)"]
+    assert keys.loc["dropout_prob", "file"] == "model/TMEGNN.yaml"
+    assert keys.loc["seed", "range"] == "[0, 4294967295]"
+    assert keys.index[0] == "embedding_size"
 
 
-def test_list_keys_prints_a_line_per_key(capsys):
+def test_list_keys_fits_the_terminal_with_the_models_own_keys_first(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert command("list", "keys", "recbole:NARM") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["key", "default", "type", "range", "meaning", "file"]
-    assert len(lines) == 1 + len(listing.key_rows("recbole:NARM"))
-    assert any(line.startswith("dropout_probs") and "[0.25, 0.5]" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+    heads = [line for line in lines if not line.startswith(" ")]
+    assert len(heads) == len(list_keys("recbole:NARM"))
+    assert heads[0].startswith("embedding_size = 64") and "model/NARM.yaml" in heads[0]
+    assert any(line.startswith("dropout_probs = [0.25, 0.5]") for line in heads)
+
+
+def test_list_keys_can_be_filtered(capsys):
+    assert command("list", "keys", "TMEGNN", "dropout") == 0
+    heads = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert 0 < len(heads) < 5 and heads[0].startswith("dropout_prob = 0.5")
+    with pytest.raises(UserError, match="'zebra'"):
+        command("list", "keys", "TMEGNN", "zebra")
+
+
+def test_list_runs_shows_finished_and_broken_off_ones(capsys):
+    assert command("list", "runs") == 0 and "no runs below runs" in capsys.readouterr().out
+    first = run("SPop", "toy", show_progress=False)
+    second = run("TMEGNN", "toy", show_progress=False, epochs=1, embedding_size=8)
+    (second.path / "metrics.json").unlink()
+    table = list_runs("runs").set_index("run")
+    assert table.loc[str(first.path), "state"] == "finished" and table.loc[str(second.path), "state"] == "broken off"
+    assert table.loc[str(first.path), "MRR@20"] == first.metrics["MRR@20"] and table["MB"].min() > 0
+    assert command("list", "runs") == 0
+    printed = capsys.readouterr().out
+    assert str(second.path) in printed and "broken off" in printed and max(map(len, printed.splitlines())) <= 100
 
 
 def test_list_models_shows_a_plugins(tmp_path, capsys):
@@ -58,7 +83,7 @@ def test_list_models_shows_a_plugins(tmp_path, capsys):
 
 def test_list_datasets_shows_what_is_ready(tmp_path, capsys, cache_directory):
     (tmp_path / "data" / "mine").mkdir(parents=True)
-    rows = {name: (state, text) for name, state, text in listing.dataset_rows(tmp_path / "data")}
+    rows = {name: (state, text) for name, state, text in list_datasets(tmp_path / "data").values.tolist()}
     assert rows["mine"] == ("ready", "your own")
     assert rows["tmall"][0] == "on demand"
     assert {"tmall", "toy", "ml100k-sessions"} <= set(rows)

@@ -96,7 +96,7 @@ def test_a_file_of_sessions(finished, recommender, tmp_path, capsys, monkeypatch
     rows = rows_of(output.read_text(encoding="utf-8"))
     table = recommender.recommend([items for _, items in sessions], k=4)
     assert list(rows[0]) == ["session", "rank", "item", "title", "score", "source"]
-    assert [row["session"] for row in rows] == [sessions[i][0] for i in table["session"]]
+    assert [row["session"] for row in rows] == [sessions[i - 1][0] for i in table["session"]]
     assert [int(row["rank"]) for row in rows] == table["rank"].tolist()
     assert [row["item"] for row in rows] == table["item"].tolist()
     assert [row["source"] for row in rows] == table["source"].tolist()
@@ -258,7 +258,7 @@ def test_a_bundle_recommends_without_recbole(bundle, recommender, tmp_path):
 def test_a_bundle_of_a_model_of_recbole_asks_for_it(tmp_path):
     directory = quick_run(tmp_path, "recbole:STAMP", embedding_size=8)
     write_bundle(directory.path, tmp_path / "bundle")
-    assert Recommender.load(tmp_path / "bundle").recommend([["zz"]], k=1).shape == (1, 5)
+    assert Recommender.load(tmp_path / "bundle").recommend([["zz"]], k=1).shape == (1, 6)
     done = program("recommend", tmp_path / "bundle", "--session=a", code=WITHOUT_RECBOLE)
     (line,) = done.stderr.decode().splitlines()
     assert done.returncode == 2 and line.startswith("error: RecBole is not installed")

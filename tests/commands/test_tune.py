@@ -12,9 +12,8 @@ import pytest
 import torch
 import yaml
 
-import recbole_tme.commands
+from recbole_tme.api import tuning
 from recbole_tme.cli import main
-from recbole_tme.commands import tune
 from recbole_tme.config.load import load_config
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.errors import UserError
@@ -415,21 +414,18 @@ def test_tuned_models_are_handed_to_compare(monkeypatch, tmp_path):
     """With a stand-in for Ray and for the comparison: what is tuned, where, and what the comparison is told."""
     handed = []
 
-    def add_arguments(parser):
-        for option in ("models", "dataset", "tuned", "seeds", "plugin", "ray-address"):
-            parser.add_argument(f"--{option}")
+    def plan_comparison(*planned):
+        handed.append(planned)
 
-    fake = SimpleNamespace(add_arguments=add_arguments, run=lambda args: handed.append(args) or 0)
-    monkeypatch.setattr(recbole_tme.commands, "compare", fake, raising=False)
-    monkeypatch.setitem(sys.modules, "recbole_tme.commands.compare", fake)
-    monkeypatch.setattr(tune, "connected", lambda address, resources: nullcontext())
+    monkeypatch.setattr(tuning, "plan_comparison", plan_comparison)
+    monkeypatch.setattr(tuning, "carry_out", lambda planned, ray_address: SimpleNamespace(failures=[]))
+    monkeypatch.setattr(tuning, "connected", lambda address, resources: nullcontext())
     monkeypatch.setattr(Study, "run", lambda study: Driver()(study))
     argv = ["tune", "--models=SR,recbole:STAMP", "--compare", "--num-samples=2", "--search=random", "--dataset=toy"]
     assert main([*argv, "--n_rules=20", "--epochs=1"]) == 0
-    (args,) = handed
-    tuned = Path(args.tuned)
-    assert (args.models, args.dataset, args.seeds) == ("SR,recbole:STAMP", "toy", "3")
-    assert args.overrides == {"n_rules": 20, "epochs": 1}
+    ((models, dataset, seeds, files, tuned, settings),) = handed
+    assert (models, dataset, seeds, files) == (["SR", "recbole:STAMP"], "toy", 3, ())
+    assert settings == {"n_rules": 20, "epochs": 1}
     assert sorted(path.parent.name for path in tuned.glob("*/best.yaml")) == ["SR", "recbole-STAMP"]
     assert tuned.parent == Path("runs/toy")
     for folder in tuned.iterdir():

@@ -151,8 +151,8 @@ def test_titles_from_the_log_or_from_a_table(tmp_path):
         prepare(tmp_path / "log.csv", "c", tmp_path, items=tmp_path / "named.csv", **options)
     with pytest.raises(UserError, match="--items-id"):
         prepare(
-            tmp_path / "log.csv", "c", tmp_path, items=tmp_path / "named.csv", title="label", **options | {"item": "sku"},
-            items_id="code",
+            tmp_path / "log.csv", "c", tmp_path, items=tmp_path / "named.csv", title="label", items_id="code",
+            **options | {"item": "sku"},
         )  # fmt: skip
 
 

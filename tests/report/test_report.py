@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recbole_tme.cli import main
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.ranks import Ranks
-from recbole_tme.report.comparison import write_report
+from recbole_tme.report.comparison import ranking, write_report
 from recbole_tme.report.slices import popularity_classes
 
 FILES = ("comparison.csv", "comparison.md", "comparison.tex", "report.html")
@@ -37,7 +37,7 @@ def runs(tmp_path) -> Path:
 
 def report(folder: Path, out: Path, **options) -> list[dict[str, str]]:
     """The lines of ``comparison.csv``."""
-    write_report([folder], out, **options)
+    print(ranking(write_report([folder], out, **options)))
     return list(csv.DictReader((out / "comparison.csv").read_text().splitlines()))
 
 

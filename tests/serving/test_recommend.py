@@ -6,6 +6,7 @@ import shutil
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers.quick_run import MINING, quick_run
@@ -69,7 +70,7 @@ def test_scores_are_those_of_full_sort_predict(tmp_path, model, given_settings):
         assert set(table["source"]) == {"model"}
         number = {item: i for i, item in enumerate(data.tokens[1:])}
         found = np.full(wanted.shape, np.nan)
-        found[table["session"], table["item"].map(number)] = table["score"]
+        found[table["session"] - 1, table["item"].map(number)] = table["score"]
         assert np.array_equal(found, wanted.astype(np.float64))
         order = table.sort_values(["session", "score"], ascending=[True, False], kind="stable")
         assert order.index.tolist() == list(range(len(table)))
@@ -83,7 +84,7 @@ def some_sessions(recommender) -> list[list[str]]:
 
 def test_the_columns_are_those_that_are_promised(recommender):
     table = recommender.recommend(some_sessions(recommender), k=3)
-    assert list(table.columns) == ["session", "rank", "item", "score", "source"]
+    assert list(table.columns) == ["session", "rank", "item", "title", "score", "source"]
     assert len(table) == 7 * 3 and set(table["item"]) <= set(recommender.items)
     assert recommender.recommend([], k=3).empty
 
@@ -91,7 +92,7 @@ def test_the_columns_are_those_that_are_promised(recommender):
 def test_alone_and_together_and_in_small_batches_is_the_same(recommender, monkeypatch):
     sessions = some_sessions(recommender)
     together = recommender.recommend(sessions, k=5)
-    for number, session in enumerate(sessions):
+    for number, session in enumerate(sessions, start=1):
         alone = recommender.recommend([session], k=5)
         row = together[together["session"] == number]
         assert alone["item"].tolist() == row["item"].tolist()
@@ -99,6 +100,25 @@ def test_alone_and_together_and_in_small_batches_is_the_same(recommender, monkey
     monkeypatch.setattr(recommender, "batch_size", 2)
     table = recommender.recommend(iter(sessions), k=5)
     assert table["item"].tolist() == together["item"].tolist()
+
+
+def test_one_session_several_and_a_frame_of_clicks_are_the_same_question(recommender):
+    sessions = some_sessions(recommender)[:3]
+    wanted = recommender.recommend(sessions, k=4)
+    assert sorted(set(wanted["session"])) == [1, 2, 3]
+    one = recommender.recommend(sessions[1], k=4)
+    assert one["item"].tolist() == wanted[wanted["session"] == 2]["item"].tolist() and set(one["session"]) == {1}
+    rows = [
+        (f"s{i}", item, place) for place in range(3) for i, items in enumerate(sessions) for item in items[place:][:1]
+    ]
+    frame = pd.DataFrame(rows, columns=["visit", "product", "time"]).sample(frac=1, random_state=1)
+    found = recommender.recommend(frame, k=4, session="visit", item="product")
+    for i in range(3):
+        assert (
+            found[found["session"] == f"s{i}"]["item"].tolist() == wanted[wanted["session"] == i + 1]["item"].tolist()
+        )
+    with pytest.raises(UserError, match="session_id or session or SessionId among visit, product, time"):
+        recommender.recommend(frame, k=4)
 
 
 def test_threads_get_what_one_thread_gets(recommender):
@@ -178,12 +198,12 @@ def test_nothing_known_gets_popularity_and_says_so(finished, recommender, caplog
     order = sorted(range(len(counts)), key=lambda i: (-counts[i], i))[:6]
     with caplog.at_level(logging.WARNING):
         table = recommender.recommend([[], ["zz", None], [recommender.items[0]]], k=6)
-    for session in (0, 1):
+    for session in (1, 2):
         rows = table[table["session"] == session]
         assert rows["item"].tolist() == [data.tokens[1 + i] for i in order]
         assert rows["score"].tolist() == counts[order].tolist()
         assert set(rows["source"]) == {"popularity"}
-    assert set(table[table["session"] == 2]["source"]) == {"model"}
+    assert set(table[table["session"] == 3]["source"]) == {"model"}
     (record,) = caplog.records
     assert "2 of 3" in record.getMessage() and "'zz'" in record.getMessage()
 
@@ -241,7 +261,7 @@ def test_an_impossible_k_is_refused(recommender, k):
         recommender.recommend([], k=k)
 
 
-@pytest.mark.parametrize("sessions", ["A B", ["A B"]])
+@pytest.mark.parametrize("sessions", ["A B", [["A"], "B"], 7])
 def test_a_text_in_the_place_of_a_list_is_refused(recommender, sessions):
     with pytest.raises(UserError, match="list"):
         recommender.recommend(sessions)

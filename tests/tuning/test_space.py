@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
 from recbole_tme.schema.property_files import properties_root
-from recbole_tme.tuning.search import SEARCHES, make_search
+from recbole_tme.tuning import SEARCHES
+from recbole_tme.tuning.search import make_search
 from recbole_tme.tuning.space import load_space
 
 SPACES = sorted((properties_root() / "space").glob("*.yaml"))

@@ -1,0 +1,48 @@
+"""``recbole-tme run``: train a model and evaluate it once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from recbole_tme.commands import options
+
+TAKES_KEYS = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``recbole-tme run``."""
+    parser.usage = "recbole-tme run [--model=NAME] [--dataset=NAME] [options] [--KEY=VALUE ...]"
+    parser.description = (
+        "Train a model, select its epoch on validation, evaluate it once on test and leave a run directory. Any "
+        "configuration key can be set as --key=value or --key value; recbole-tme list keys MODEL shows them all."
+    )
+    parser.add_argument("--model", help="default TMEGNN; recbole:NAME for a built-in of RecBole")
+    options.add_dataset(parser)
+    options.add_config_files(parser)
+    options.add_plugin(parser)
+    parser.add_argument("--resume", metavar="RUN", help="continue a run that was interrupted: its directory, a folder "
+                        "of runs (the newest), or latest")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``recbole-tme run`` with parsed arguments; ``args.overrides`` are configuration keys.
+
+    Raises:
+        UserError: as :func:`recbole_tme.run`.
+    """
+    from recbole_tme.api.running import train
+
+    options.load_plugins(args)
+    files = options.named_files(args)
+    directory, was_finished = train(args.model, args.dataset, files, args.resume, args.overrides)
+    if was_finished:
+        from recbole_tme.api.running import Run
+
+        print(Run(directory.path))
+        print(
+            f"note: this run is finished; to train longer: recbole-tme run --config_files={directory.config_file} "
+            f"--epochs=N",
+            file=sys.stderr,
+        )
+    return 0

@@ -1,0 +1,25 @@
+"""Starting processes from wherever a user's Python code stands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_main_module() -> Iterator[None]:
+    """Let processes that are spawned inside not run the caller's main module again.
+
+    A spawned process imports its parent's main module first. A script that calls this package outside
+    ``if __name__ == "__main__":`` would start itself anew in each process, and code from a notebook or from the
+    standard input has no file to import. What runs in our processes is in modules of its own.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    try:
+        vars(main).pop("__file__", None)
+        main.__spec__ = None
+        yield
+    finally:
+        vars(main).update(kept)
