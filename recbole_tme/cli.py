@@ -13,6 +13,7 @@ from pathlib import Path
 
 from recbole_tme import __version__
 from recbole_tme.errors import Interrupted, UserError
+from recbole_tme.models.plugins import plugin_to_blame
 from recbole_tme.utils.installing import recbole_missing
 from recbole_tme.utils.spelling import did_you_mean
 
@@ -79,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         if with_traceback:
             raise
+        if (blamed := plugin_to_blame(error)) is not None:
+            print(f"error: {blamed}", file=sys.stderr)
+            return 2
         print(f"error: {_written_down()}", file=sys.stderr)
         return UNEXPECTED
 
