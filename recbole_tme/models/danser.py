@@ -70,8 +70,6 @@ class DANSeR(SessionRecommender):
         self._kept = CachedUnitRows()
         self._frozen = False
         self.reset_parameters()
-        if self.neighbours is not None:
-            self.neighbours.mixture.reset_corrections()
 
     def _session_counts(self, dataset) -> Tensor:
         """How many training sessions hold each item, ``[N + 1]``; 0 where only a catalogue is known, to be loaded."""
@@ -88,7 +86,7 @@ class DANSeR(SessionRecommender):
         within = torch.stack([shares(weight) for weight in weights], dim=1)
         repeat = None
         if self.behaviour is not None:
-            repeat = self.expect(Encoded(session, item_seq, item_seq_len)).log_repeat.exp()
+            repeat = self.behave(Encoded(session, item_seq, item_seq_len)).log_repeat.exp()
         if hops is None:
             return Explanation(within.squeeze(1), repeat=repeat)
         return Explanation((hops.unsqueeze(2) * within).sum(1), hops, within, repeat)
@@ -123,12 +121,8 @@ class DANSeR(SessionRecommender):
     def query_vectors(self, encoded: Encoded) -> Tensor:
         # Temperature scaling (Guo et al., ICML 2017): the chances of new items are learnt on sessions that the model
         # comes to know by heart, and too high for others, which puts new items before likelier repeated ones.
-        return self.explore_scale() * encoded.session
-
-    def explore_scale(self) -> Tensor | float:
-        """What cosines are multiplied with in prediction."""
         scale = self.scale if self.behaviour is None else self.scale / self.explore_temperature
-        return scale if self.neighbours is None else scale * self.neighbours.mixture.log_temperature.neg().exp()
+        return scale * encoded.session
 
     def train(self, mode: bool = True) -> DANSeR:
         self._kept.invalidate()
@@ -181,30 +175,24 @@ class DANSeR(SessionRecommender):
         return loss, ranked
 
     def held_out_loss(self, encoded: Encoded, target: Tensor) -> Tensor:
-        """Minus the log likelihood of the targets of the sessions that are held out, summed and divided by B: what the
-        weight of the neighbours and the corrections learn from. No gradient reaches the rest of the model."""
-        mixture = self.neighbours.mixture
-        rows = self.neighbours.held_out(encoded.session_id).nonzero().squeeze(1)
+        """Minus the log likelihood of the new targets of the sessions that are held out, summed and divided by B: what
+        the weight of the neighbours learns from. No gradient reaches the rest of the model."""
+        is_new = ~(encoded.item_seq == target.unsqueeze(1)).any(dim=1)
+        rows = (is_new & self.neighbours.held_out(encoded.session_id)).nonzero().squeeze(1)
         # All items are scored for it, which may take longer than the rest of a step where few items are sampled.
         if not len(rows) or torch.rand(()) * self.n_items > ALWAYS_MIXED:
-            return sum(0.0 * parameter.sum() for parameter in mixture.parameters())
+            return sum(0.0 * parameter.sum() for parameter in self.neighbours.mixture.parameters())
         item_seq, lengths, target = encoded.item_seq[rows], encoded.item_seq_len[rows], target[rows]
         own = self.neighbours.own_sessions(encoded.session_id[rows])
         with torch.no_grad(), self._without_dropout():
-            held_out = self.encode(item_seq, lengths)
-            behaviour = self.behave(held_out)
-            cosines = inner_products(held_out.session, self.item_vectors())
+            scores = inner_products(self.query_vectors(self.encode(item_seq, lengths)), self.item_vectors())
+            # With the padding's column.
+            log_new = scores.scatter_(1, F.pad(item_seq, (0, 1)), -torch.inf).log_softmax(1)
             found = self.neighbours.find(item_seq, lengths, own)
             share = self.neighbours.log_chance_of_targets(found, target)
-        # With the padding's column.
-        log_new = (self.explore_scale() * cosines).scatter(1, F.pad(item_seq, (0, 1)), -torch.inf).log_softmax(1)
-        log_weight, log_own = mixture(found.facts, log_new.amax(1))
-        log_repeat, log_explore = mixture.correct_repeat(behaviour.log_repeat, behaviour.log_explore)
-        new = (~(item_seq == target.unsqueeze(1)).any(dim=1)).nonzero().squeeze(1)
-        of_target = log_new[new, target[new]]
-        log_target = torch.logaddexp(log_own[new] + of_target, log_weight[new] + share[new])
-        repeated = log_repeat.sum() - log_repeat[new].sum()
-        return -(repeated + log_explore[new].sum() + log_target.sum()) / len(encoded.item_seq)
+            of_target = log_new.gather(1, target.unsqueeze(1)).squeeze(1)
+        log_weight, log_own = self.neighbours.mixture(found.facts, log_new.amax(1))
+        return -torch.logaddexp(log_own + of_target, log_weight + share).sum() / len(encoded.item_seq)
 
     @contextlib.contextmanager
     def _without_dropout(self) -> Iterator[None]:
@@ -216,14 +204,6 @@ class DANSeR(SessionRecommender):
         finally:
             for layer in layers:
                 layer.training = True
-
-    def expect(self, encoded: Encoded) -> Behaviour:
-        """What :meth:`behave` says, corrected by what the sessions held out have shown."""
-        behaviour = self.behave(encoded)
-        if self.neighbours is None:
-            return behaviour
-        chances = self.neighbours.mixture.correct_repeat(behaviour.log_repeat, behaviour.log_explore)
-        return Behaviour(*chances, behaviour.log_item)
 
     def behave(self, encoded: Encoded) -> Behaviour:
         """The repeat/explore head on a batch."""
@@ -251,7 +231,7 @@ class DANSeR(SessionRecommender):
         scores = super().score_catalogue(encoded)
         if self.behaviour is None:
             return scores
-        behaviour = self.expect(encoded)
+        behaviour = self.behave(encoded)
         # Padding positions point to column 0, which takes no part.
         scores.scatter_(1, encoded.item_seq, -torch.inf)
         scores[:, 0] = -torch.inf
@@ -268,7 +248,7 @@ class DANSeR(SessionRecommender):
     ) -> tuple[Tensor, Tensor]:
         if self.behaviour is None:
             return items, products
-        behaviour = self.expect(encoded)
+        behaviour = self.behave(encoded)
         in_session = (items.unsqueeze(2) == encoded.item_seq.unsqueeze(1)).any(dim=2)
         explored = (products - log_others.unsqueeze(1)).masked_fill(in_session, -torch.inf)
         if self.neighbours is not None:

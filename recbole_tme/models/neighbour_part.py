@@ -37,9 +37,9 @@ class NeighbourPart(nn.Module):
 
     A new item's chance is ``(1 - w) * own + w * (its score / the sum of the scores of all new items)``, where ``own``
     is the model's chance of it among the new items and its score is the sum of the similarities of the neighbours that
-    hold it. The weight w of a session, and corrections of the model's own chances, are learned on one training session
-    in 32, which the rest of the model never sees: on sessions that it knows by heart, the model would seem better than
-    its neighbours. A training session is never its own neighbour.
+    hold it. The weight w of a session is learned on one training session in 32, which the rest of the model never sees:
+    on sessions that it knows by heart, the model would seem better than its neighbours. A training session is never
+    its own neighbour.
 
     Args:
         model: the model, for its field names and the number of items.

@@ -1,4 +1,4 @@
-"""How much of the chance of new items goes by neighbours, and how sure a model may be: learned on sessions held out."""
+"""How much of the chance of new items goes by neighbours."""
 
 from __future__ import annotations
 
@@ -32,29 +32,18 @@ class NeighbourFacts(NamedTuple):
 class NeighbourMixture(nn.Module):
     """The weight of the neighbours beside a model's own distribution over new items, for each session.
 
-    It is a small network over logarithms of what the neighbours are like and of how sure the model is. Beside it are
-    three numbers that correct the model where it is too sure: a factor on the temperature of its scores, and scale and
-    shift of the log odds of a repeated item.
+    It is a small network over logarithms of what the neighbours are like and of how sure the model is.
 
     Shapes:
         ``[B]`` each -> log of the neighbours' weight and log of the model's own, ``[B]`` each; without neighbours the
         weight is 0, its logarithm -inf.
 
-    Source: stacking (Wolpert, 1992) and temperature scaling (Guo et al., ICML 2017).
+    Source: stacking (Wolpert, 1992).
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.weigh = nn.Sequential(nn.Linear(5, HIDDEN_SIZE), nn.ReLU(), nn.Linear(HIDDEN_SIZE, 1))
-        self.log_temperature = nn.Parameter(torch.zeros(()))
-        self.repeat_slope = nn.Parameter(torch.zeros(()))
-        self.repeat_shift = nn.Parameter(torch.zeros(()))
-
-    def reset_corrections(self) -> None:
-        """Correct nothing."""
-        with torch.no_grad():
-            for parameter in (self.log_temperature, self.repeat_slope, self.repeat_shift):
-                parameter.zero_()
 
     def forward(self, facts: NeighbourFacts, log_best: Tensor) -> tuple[Tensor, Tensor]:
         """Weigh the neighbours.
@@ -72,9 +61,4 @@ class NeighbourMixture(nn.Module):
         ]
         logit = START + self.weigh(torch.stack(numbers, dim=1)).squeeze(1)
         logit = logit.masked_fill(facts.mass <= 0, -torch.inf)
-        return F.logsigmoid(logit), F.logsigmoid(-logit)
-
-    def correct_repeat(self, log_repeat: Tensor, log_explore: Tensor) -> tuple[Tensor, Tensor]:
-        """The two chances of :class:`~recbole_tme.nn.repeat_explore.Behaviour`, corrected."""
-        logit = self.repeat_slope.exp() * (log_repeat - log_explore) + self.repeat_shift
         return F.logsigmoid(logit), F.logsigmoid(-logit)

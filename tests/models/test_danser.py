@@ -48,7 +48,7 @@ def test_in_session_items_share_the_repeat_chance(bench):
     model, batch = bench.build(), bench.batch()
     with torch.no_grad():
         encoded = model._encode(batch)
-        behaviour = model.expect(encoded)
+        behaviour = model.behave(encoded)
     chances = bench.scores(model, batch).exp()
     for row, clicks in enumerate(bench.sessions):
         inside = sum(chances[row, item - 1] for item in set(clicks))
