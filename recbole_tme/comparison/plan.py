@@ -28,6 +28,7 @@ from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.evaluation.summary import distinct_names
 from recbole_tme.experiment.run import check_selection
 from recbole_tme.models import registry
+from recbole_tme.models.blend import Blend
 from recbole_tme.schema.yamlfile import flow_text, read_settings
 from recbole_tme.utils.spelling import did_you_mean
 
@@ -60,6 +61,11 @@ class Entry:
     def seed_independent(self) -> bool:
         """Whether no seed can change its result."""
         return registry.is_seed_independent(self.model_class)
+
+    @property
+    def runs_once(self) -> bool:
+        """Whether another seed would repeat the run: that of a model without seeds, or of a blend of given runs."""
+        return self.seed_independent or issubclass(self.model_class, Blend)
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,7 @@ def plan(
         passed_over = foreign | done | idle
         resolve = functools.partial(_resolve, entry, dataset, config_files, study, overrides, passed_over)
         numbers = parse_seeds(seeds, resolve()["seed"])
-        per_row.append(tuple(resolve(seed) for seed in (numbers[:1] if entry.seed_independent else numbers)))
+        per_row.append(tuple(resolve(seed) for seed in (numbers[:1] if entry.runs_once else numbers)))
     first, *_ = firsts = [configs[0] for configs in per_row]
     check_common(firsts)
     rows = tuple(map(Row, row_names(firsts), entries, per_row, studies))

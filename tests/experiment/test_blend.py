@@ -8,7 +8,8 @@ import torch
 from helpers.quick_run import QUICK, quick_run
 
 from recbole_tme.cli import main
-from recbole_tme.config.load import load_config
+from recbole_tme.comparison.plan import plan
+from recbole_tme.config.load import load_config, parse_overrides
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.ranks import Ranks, rank_all
 from recbole_tme.experiment import blend as blend_module
@@ -109,6 +110,15 @@ def test_it_is_recommended_bundled_and_compared(blended, members, folder, capsys
     assert main(["table", str(blended.path), *(str(member.path) for member in members)]) == 0
     assert "Blend" in capsys.readouterr().out
     json.dumps(blended.read_metrics())
+
+
+def test_a_comparison_takes_a_blend_of_given_runs_once_whatever_the_seeds(blended, members, folder):
+    of_blend = f"Blend members=[{','.join(str(member.path) for member in members)}]"
+    overrides = parse_overrides([f"--data_path={folder / 'data'}", "--retrain=True", "--epochs=1"])
+    comparison = plan(f"SRGNN,{of_blend}", "shop", [], overrides, "3")
+    assert [len(row.configs) for row in comparison.rows] == [3, 1]
+    # So that no test between models takes it for a model without seeds.
+    assert [row.entry.seed_independent for row in comparison.rows] == [False, False]
 
 
 def test_members_that_do_not_fit_are_refused_before_a_directory_is_made(folder, members, tmp_path):
