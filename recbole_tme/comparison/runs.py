@@ -75,13 +75,15 @@ def run_here(jobs: Sequence[Job], workers: int = 1, on_epoch: Callable | None = 
     Yields:
         How each ended, in the order in which they do.
     """
-    waiting, running = list(jobs), {}
+    waiting = list(jobs)
+    running: dict[Any, _Worker] = {}
     free = list(range(workers))
     try:
         while waiting or running:
             while waiting and free:
                 worker = _Worker(waiting.pop(0), free.pop(0), workers)
                 running[worker.receiver] = worker
+            receiver: Any
             for receiver in connection.wait(list(running)):
                 try:
                     kind, value = receiver.recv()
@@ -159,7 +161,7 @@ def find_run(config: SessionConfig, fingerprint: str) -> RunDirectory | None:
         if _is_of(run, config, fingerprint)
     ]
     finished = [run for run in found if run.finished]
-    return (finished or found[::-1] or [None])[0]
+    return next(iter(finished or found[::-1]), None)
 
 
 def _is_of(run: RunDirectory, config: SessionConfig, fingerprint: str) -> bool:
@@ -172,7 +174,7 @@ def _is_of(run: RunDirectory, config: SessionConfig, fingerprint: str) -> bool:
     return same and protocol.fingerprint == fingerprint
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: BaseException | None) -> str:
     """Why a run failed, in one line."""
     said = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, UserError):
@@ -182,8 +184,10 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}"
 
 
-def reason_of_death(exit_code: int) -> str:
+def reason_of_death(exit_code: int | None) -> str:
     """Why a process ended that could not say so itself, in one line."""
+    if exit_code is None:
+        return "the process did not end; see its log"
     if exit_code == -signal.SIGKILL:
         return f"the process was killed (SIGKILL), perhaps for want of memory; {LESS_MEMORY}"
     if exit_code < 0:
@@ -191,7 +195,7 @@ def reason_of_death(exit_code: int) -> str:
     return f"the process ended with exit code {exit_code}; see its log"
 
 
-def stop(processes: Sequence[multiprocessing.Process]) -> None:
+def stop(processes: Sequence[Any]) -> None:
     """End processes, those that do not listen by force."""
     try:
         for process in processes:

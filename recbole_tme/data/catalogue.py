@@ -75,7 +75,7 @@ def assemble(
         UserError: an item is named like the padding token.
     """
     ids: dict[str, int] = {}
-    numbered = []
+    numbered: list[Sessions | None] = []
     n_unnamed = 0
     for split in (train, valid, test):
         if split is None:

@@ -206,7 +206,8 @@ def prefix_table(config, data: SessionData) -> tuple[PrefixTable, np.ndarray, li
         raise ValueError(f"{data.name}: item ids must lie in 1..{len(data.tokens) - 1}")
     user, names = pd.factorize(np.concatenate([np.asarray(s.ids, dtype=object) for s in present.values()]))
 
-    offsets, parts, rows = [np.zeros(1, np.int64)], [], []
+    offsets, parts = [np.zeros(1, np.int64)], []
+    rows: list[tuple[int, int] | None] = []
     n_sessions = n_instances = 0
     for name, sessions in splits.items():
         if sessions is None:

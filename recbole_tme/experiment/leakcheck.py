@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +125,8 @@ def check_leaks(
 
 
 def _probe_all(subject: Subject, batches: list[Interaction]) -> Findings:
-    moved, ranks = {name: [] for name in VARIATIONS}, []
+    moved: dict[str, list[Any]] = {name: [] for name in VARIATIONS}
+    ranks = []
     before = rng_state()
     for batch in batches:
         moves, scores, alone = probe(subject, batch)

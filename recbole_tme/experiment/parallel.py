@@ -89,7 +89,9 @@ def end_with_parent() -> None:
 
     A killed parent ends nobody, and torch's own signal is lost on processes that ignore interrupts.
     """
-    connection.wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "called in the main process"
+    connection.wait([parent.sentinel])
     os._exit(1)
 
 

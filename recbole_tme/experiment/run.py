@@ -314,15 +314,15 @@ def deterministic(wanted: bool):
     threads happen to arrive. Operations that have no repeatable form only warn.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filling = torch.utils.deterministic.fill_uninitialized_memory
+    filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(wanted, warn_only=True)
     # Every tensor is written before it is read; filling them first would only cost time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filling
+        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -341,7 +341,7 @@ def logging_to(path: Path):
     with writing(path):
         to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handlers = [to_file, logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [to_file, logging.StreamHandler(sys.stderr)]
     before = logger.level
     logger.setLevel(logging.INFO)
     for handler in handlers:

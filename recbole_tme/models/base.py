@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -265,7 +265,8 @@ class SessionRecommender(SequentialRecommender):
         return self.encoded(item_seq, item_seq_len).session
 
     def calculate_loss(self, interaction) -> Tensor:
-        return sum(self.losses(interaction).values())
+        loss: Any = sum(self.losses(interaction).values())
+        return loss
 
     def predict(self, interaction) -> Tensor:
         """Scores of the items in ``interaction``, ``[B]``."""

@@ -91,6 +91,7 @@ class _ModelLoader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         model_class = registry.find_external(self.name, ignore_case=True)
+        assert model_class is not None, "the finder made this loader for a known name"
         setattr(module, model_class.__name__, model_class)
 
 

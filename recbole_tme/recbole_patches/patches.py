@@ -84,6 +84,7 @@ def patch_utils(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def get_model(model_name):
+        failure: Exception
         try:
             return original(model_name)
         except ModuleNotFoundError as error:

@@ -72,8 +72,10 @@ def slice_figures(section: Section, group: SliceGroup) -> list[Figure]:
         series = []
         for place, model in leading(section, section.models):
             found = [part.estimates[model.name, metric] for part in group.slices]
-            points = [(i, 100 * line.value) for i, line in enumerate(found)]
-            bars = [(i, 100 * line.low, 100 * line.high) for i, line in enumerate(found) if not math.isnan(line.low)]
+            points = [(float(i), 100 * line.value) for i, line in enumerate(found)]
+            bars = [
+                (float(i), 100 * line.low, 100 * line.high) for i, line in enumerate(found) if not math.isnan(line.low)
+            ]
             series.append(Series(model.name, place, [points], bars))
         label = f"{shown_name(metric)} (%)"
         alt = f"{label} by {group.title} ({', '.join(part.name for part in group.slices)}): the table has all figures"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -93,18 +94,18 @@ def comparison_cells(line: Comparison) -> list[str]:
     ]
 
 
-def csv_rows(estimates: Sequence[Estimate], comparisons: Sequence[Comparison]) -> list[list]:
+def csv_rows(estimates: Sequence[Estimate], comparisons: Sequence[Comparison]) -> list[list[Any]]:
     """Both kinds of lines under one head: a line without a reference is a model's own metric, in percent."""
-    rows = []
+    rows: list[list[Any]] = []
     for line in estimates:
         spread = "" if np.isnan(line.spread) else 100 * line.spread
         points = [100 * line.value, 100 * line.low, 100 * line.high]
         rows.append(
             [line.model, "", line.metric, *points, line.over, "", "", "", "", line.sessions, line.seeds, spread]
         )
-    for line in comparisons:
-        points = [100 * line.difference, 100 * line.low, 100 * line.high]
-        p = ["", ""] if np.isnan(line.p) else [line.p, line.p_holm]
-        tests = [line.over, *p, line.effect, line.equal_sessions]
-        rows.append([line.model, line.reference, line.metric, *points, *tests, line.sessions, "", ""])
+    for pair in comparisons:
+        points = [100 * pair.difference, 100 * pair.low, 100 * pair.high]
+        p = ["", ""] if np.isnan(pair.p) else [pair.p, pair.p_holm]
+        tests = [pair.over, *p, pair.effect, pair.equal_sessions]
+        rows.append([pair.model, pair.reference, pair.metric, *points, *tests, pair.sessions, "", ""])
     return rows

@@ -115,7 +115,7 @@ def check_catalogue(stored: Sequence[str], items: Sequence[str], path: Path | st
     raise UserError(f"{path} belongs to another catalogue: {how}; use the data it was trained on or train again")
 
 
-def restore_model(model: torch.nn.Module, payload: Mapping[str, Any], path: Path | str) -> None:
+def restore_model(model: Any, payload: Mapping[str, Any], path: Path | str) -> None:
     """Load a checkpoint's weights, and RecBole's ``other_parameter``, into a model.
 
     Args:

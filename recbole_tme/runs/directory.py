@@ -261,7 +261,7 @@ def finished_runs(paths: Iterable[Path]) -> list[RunDirectory]:
 
 def environment() -> dict:
     """Versions and machine a run was made with, as plain data."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in REPORTED_PACKAGES:
         try:
             versions[package] = metadata.version(package)

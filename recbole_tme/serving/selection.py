@@ -32,14 +32,14 @@ def top_k(scores: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]
         UserError: a row holds NaN.
     """
     # One more tells whether the last of the k has equals outside. NaN counts as larger than any number.
-    values, places = torch.from_numpy(scores).topk(min(k + 1, scores.shape[1]), dim=1)
-    values, places = values.numpy(), places.numpy()
+    best = torch.from_numpy(scores).topk(min(k + 1, scores.shape[1]), dim=1)
+    values, places = best.values.numpy(), best.indices.numpy()
     check_numbers(values)
-    for row, best, of_best in zip(scores, places, values):
-        if len(best) > k and of_best[k - 1] == of_best[k]:
+    for row, place, value in zip(scores, places, values):
+        if len(place) > k and value[k - 1] == value[k]:
             chosen = top_k_of_row(row, k, np.arange(0))
         else:
-            chosen = best[:k][np.lexsort((best[:k], -of_best[:k]))]
+            chosen = place[:k][np.lexsort((place[:k], -value[:k]))]
         yield chosen, row[chosen]
 
 

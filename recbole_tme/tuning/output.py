@@ -94,6 +94,7 @@ def summary(study: Study, final: Sequence[dict[str, Any]] = ()) -> dict[str, Any
 def best_text(study: Study) -> str:
     """The content of ``best.yaml``: with ``--config_files`` it repeats the best trial's training."""
     best, plan = study.best, study.plan
+    assert best is not None
     settings = registry.naming_settings(study.config.model_class) | {"dataset": study.config["dataset"]}
     settings |= plan.given | best.settings
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
@@ -141,7 +142,9 @@ def ended_line(study: Study, trial: Trial) -> str:
     score = "-" if trial.score is None else f"{100 * trial.score:.2f}"
     settings = ", ".join(f"{key}={_short(value)}" for key, value in trial.settings.items())
     best = study.best
-    leader = f"; best {100 * best.score:.2f} (trial {best.number})" if best is not None and best.rows else ""
+    leader = ""
+    if best is not None and best.score is not None:
+        leader = f"; best {100 * best.score:.2f} (trial {best.number})"
     epochs = len(trial.rows)
     return f"trial {trial.number} {trial.status} after {epochs} epochs: {study.metric} {score}{leader} [{settings}]"
 
@@ -156,7 +159,7 @@ def live_lines(study: Study) -> list[str]:
         f"{study.journal.seconds:.0f} s"
     )
     at_work = [trial for trial in study.trials if not trial.ended]
-    others = sorted((t for t in study.trials if t.ended and t.rows), key=lambda trial: -trial.score)
+    others = sorted((t for t in study.trials if t.ended and t.rows), key=lambda trial: -trial.rows[-1]["score"])
     shown = [*at_work, *others][:LIVE_ROWS]
     rows = [
         (

@@ -37,7 +37,7 @@ class Budget:
         Raises:
             UserError: the text has another form, is zero, or names one thing twice.
         """
-        found: dict[str, float] = {}
+        found: dict[str, Any] = {}
         for part in text.split(","):
             match = _PART.fullmatch(part.strip())
             if match is None:

@@ -47,7 +47,7 @@ def draw_history(figure, study: Study, trials: Sequence[Trial]) -> None:
     """Each trial's score, and the best so far."""
     axes = figure.subplots()
     numbers = [trial.number for trial in trials]
-    scores = [100 * trial.score for trial in trials]
+    scores = [100 * trial.rows[-1]["score"] for trial in trials]
     for status in dict.fromkeys(trial.status for trial in trials):
         chosen = [i for i, trial in enumerate(trials) if trial.status == status]
         axes.scatter([numbers[i] for i in chosen], [scores[i] for i in chosen], label=status, s=18)
@@ -64,7 +64,7 @@ def draw_parallel(figure, study: Study, trials: Sequence[Trial]) -> None:
 
     axes = figure.subplots()
     parameters = study.space.parameters
-    scores = np.array([100 * trial.score for trial in trials])
+    scores = np.array([100 * trial.rows[-1]["score"] for trial in trials])
     shade = ScalarMappable(Normalize(scores.min(), scores.max()), colormaps["viridis"])
     for i in np.argsort(scores):
         heights = [place(parameter, trials[i].settings.get(parameter.name)) for parameter in parameters]

@@ -186,6 +186,7 @@ def _member(assignment: Assignment, report: Callable) -> tuple[Assignment, Calla
 
     A trial that is to go on from another's is called with that one's assignment, so its own number is in a file.
     """
+    assert assignment.population is not None
     folder = Path(assignment.population)
     name, checkpoint = ray_versions.tuner_state()
     number, donor, after = int((folder / name).read_text()), None, 0

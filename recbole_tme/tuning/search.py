@@ -46,7 +46,12 @@ def make_search(name: str, space: Space, seed: int, begun: int = 0) -> Search:
     Raises:
         UserError: its library is not installed, or the space is not one it can search.
     """
-    kinds = {"grid": GridSearch, "random": RandomSearch, "optuna": OptunaSearch, "hyperopt": HyperOptSearch}
+    kinds: dict[str, type[Any]] = {
+        "grid": GridSearch,
+        "random": RandomSearch,
+        "optuna": OptunaSearch,
+        "hyperopt": HyperOptSearch,
+    }
     return kinds[name](space, seed, begun)
 
 

@@ -97,7 +97,7 @@ class Study:
         """The trial with the best score: among those that ended by themselves, for only these can be repeated."""
         scored = [trial for trial in self.trials if trial.rows]
         finished = [trial for trial in scored if trial.status == FINISHED]
-        return max(finished or scored, key=lambda trial: trial.score, default=None)
+        return max(finished or scored, key=lambda trial: trial.rows[-1]["score"], default=None)
 
     @property
     def done(self) -> bool:
@@ -247,6 +247,7 @@ def final_runs(study: Study, n_seeds: int, known: Sequence[Mapping[str, Any]] = 
     Yields:
         Per run that is done ``seed``, ``run`` (its directory), ``valid`` and ``test``; of one that failed ``error``.
     """
+    assert study.best is not None
     settings = study.plan.settings | study.best.settings | {"retrain": True, "show_progress": False}
     settings["threads"] = study.plan.resources.threads
     done = {run["seed"] for run in known if "error" not in run}

@@ -102,7 +102,7 @@ def train_trial(assignment: Assignment, plan: TrialPlan, report: Callable[[dict]
             if attempt:
                 shutil.rmtree(folder, ignore_errors=True)
             config = plan.config(assignment.settings)
-            if assignment.donor not in (None, assignment.number):
+            if assignment.donor is not None and assignment.donor != assignment.number:
                 adopt(plan.trial_folder(assignment.donor), folder, config)
             train(config, folder, report_new)
             return

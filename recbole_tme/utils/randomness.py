@@ -12,7 +12,7 @@ import torch
 
 def rng_state() -> dict:
     """State of the generators of torch (every device), NumPy and Python, as tensors and plain data."""
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),

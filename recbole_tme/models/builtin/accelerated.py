@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_tme.models.builtin.discovery import PACKAGE, has_plain_softmax
 from recbole_tme.models.plain_softmax import catalogue_scores
@@ -41,7 +42,7 @@ def connect_graphs(item_seq: Tensor, with_mask: bool) -> tuple[Tensor, ...]:
     return (alias, edges, items, mask) if with_mask else (alias, edges, items)
 
 
-def accelerated(model: nn.Module) -> nn.Module:
+def accelerated(model: Any) -> Any:
     """Replace the slow methods of a RecBole model by faster ones with the same results, and return the model.
 
     These are ``_get_slice`` wherever it is RecBole's, and ``full_sort_predict`` of RecBole's own models with a plain
