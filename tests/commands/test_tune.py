@@ -281,7 +281,7 @@ def test_the_journal_is_read_as_written_and_kept_by_one_process(tmp_path):
     trial = journal.begin({"k": [1, 2]})
     row = {"epoch": 1, "score": 0.5, "epoch_score": 0.5, "seconds": 2.0, "last": False}
     assert journal.epoch(trial, row) and not journal.epoch(trial, row)
-    with pytest.raises(UserError, match="another process"):
+    with pytest.raises(UserError, match="is in use"):
         Journal(path)
     journal.end(trial, STOPPED)
     journal.end(trial, FAILED)
