@@ -2,10 +2,13 @@
 
     python benchmarks/serving.py runs/tmall/TMEGNN/<run> runs/tmall/DANSeR/<run> --kinds
     python benchmarks/serving.py --items 1000000
+    python benchmarks/serving.py --http --items 40000
 
 One thread, CPU time. Exact and indexed take turns on the same sessions: beginnings of a data set's test sessions for
 trained runs, or sessions within a cluster for a synthetic catalogue, which is a TMEGNN with random weights over vectors
-in clusters. ``--kinds`` also measures other kinds of index on the same vectors and queries.
+in clusters. ``--kinds`` also measures other kinds of index on the same vectors and queries. ``--http`` instead asks
+a server of its own process over loopback: one client in turns with the same calls in process, then 1, 16 and 128
+clients at a time; the synthetic catalogue is then that of a network with random weights (``--model``).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _http_serving import HEAD, measure_http, random_model
 from load import machine
 from safetensors.torch import save_file
 
@@ -49,8 +53,14 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200, help="single sessions; medians are over them")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the batches; medians are over them")
     parser.add_argument("--kinds", action="store_true", help="other kinds of index too")
+    parser.add_argument("--http", action="store_true", help="measure a server instead")
+    parser.add_argument("--model", default="DANSeR", help="of the synthetic catalogue, with --http (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=10, help="for each number of clients, with --http")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.http:
+        print("\n".join([*HEAD, *http_rows(args), "", machine()]))
+        return
     rows, kinds = [], []
     if args.runs:
         sessions = test_sessions(args.data, args.name)
@@ -61,6 +71,19 @@ def main() -> None:
             saved, sessions = synthetic(args.items, Path(folder))
             measure(saved, sessions, args, rows, kinds)
     print(report(args, rows, kinds))
+
+
+def http_rows(args: argparse.Namespace) -> list[str]:
+    """The rows of all models that are to be served."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for i, run in enumerate(args.runs):
+            (place := Path(folder) / str(i)).mkdir()
+            rows += measure_http(read_saved(run), test_sessions(args.data, args.name), args.seconds, place)
+        if args.items:
+            saved, sessions = random_model(args.model, args.items, Path(folder))
+            rows += measure_http(saved, sessions, args.seconds, Path(folder))
+    return rows
 
 
 def test_sessions(folder: Path, name: str) -> list[list[str]]:

@@ -1,0 +1,151 @@
+"""The files for containers and services: what they start exists, and the image's packages are enough to serve."""
+
+import importlib.metadata
+import re
+import shlex
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+import yaml
+from helpers.serving_process import ROOT, environment
+from helpers.untrained import untrained
+from packaging.requirements import Requirement
+
+from recbole_tme.cli import main
+from recbole_tme.serving.bundle import pack
+from recbole_tme.serving.recommender import Recommender
+
+pytest.importorskip("fastapi", reason="needs FastAPI, the extra serve")
+pytest.importorskip("prometheus_client", reason="needs prometheus-client, the extra serve")
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+
+# The program with all modules hidden that belong to other distributions than some.
+ONLY = """\
+import sys
+from importlib.machinery import PathFinder
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            return None
+        return PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
+from recbole_tme.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def installed_by_the_image() -> list[str]:
+    """What the image installs by name."""
+    (line,) = re.findall(r"pip install [^&]*-c constraints.txt ([^&]*)", DOCKERFILE)
+    return line.split()
+
+
+def needed(names) -> set[str]:
+    """Distributions that come with some, by their plain names."""
+    found, left = set(), list(names)
+    while left:
+        name = left.pop().lower().replace("_", "-")
+        if name in found:
+            continue
+        try:
+            wants = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.add(name)
+        requirements = [Requirement(one) for one in wants]
+        left += [one.name for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return found
+
+
+def test_the_images_packages_are_enough_to_serve_with_rules(tmp_path):
+    pack(untrained("DANSeR", tmp_path, embedding_size=8), tmp_path / "bundle")
+    (tmp_path / "items.csv").write_text("item_id,price\ni1,5\n")
+    kept = needed(installed_by_the_image())
+    by_module = importlib.metadata.packages_distributions()
+    hidden = {
+        module
+        for module, owners in by_module.items()
+        if not {owner.lower().replace("_", "-") for owner in owners} & kept and module != "recbole_tme"
+    }
+    assert {"recbole", "ray", "pandas", "scipy"} & set(by_module) <= hidden
+    options = [str(tmp_path / "bundle"), "--port=0", f"--items={tmp_path / 'items.csv'}", "--rules={deny: price = 5}"]
+    command = [sys.executable, "-c", f"HIDDEN = {hidden!r}\n{ONLY}", "serve", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("http://"), process.communicate()[1]
+            with urllib.request.urlopen(line.split()[0] + "/ready", timeout=30) as response:
+                assert response.status == 200
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """Parses a command line of serve and says what went wrong."""
+
+    def parse(words):
+        from recbole_tme.commands import serve
+
+        seen = []
+        monkeypatch.setattr(serve, "run", seen.append)
+        assert main(["serve", *words]) == 0
+        return seen[0]
+
+    return parse
+
+
+def test_what_the_image_the_service_and_compose_start_exists(parsed):
+    (given,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    assert parsed(yaml.safe_load(given)).host == "0.0.0.0"
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert str(parsed(compose["recommend"]["command"]).token_file) == "/token"
+    (line,) = re.findall(r"^ExecStart=\S+ serve (.*)$", (DEPLOY / "recbole-tme.service").read_text(), re.MULTILINE)
+    assert parsed(shlex.split(line)).port == 8000
+    (target,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"][0]["static_configs"]
+    assert target["targets"] == ["recommend:8000"] and "recommend" in compose
+
+
+def test_the_image_copies_what_there_is_and_does_not_run_as_root():
+    for line in re.findall(r"^COPY ((?!--from).*) \S+$", DOCKERFILE, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in line.split())
+    assert DOCKERFILE.rindex("\nUSER 10001") < DOCKERFILE.rindex("\nENTRYPOINT")
+
+
+@pytest.mark.slow
+def test_the_nightly_job_replaces_the_model_or_leaves_it(tmp_path):
+    """Two nights on a log that grows by a day, then one on a log that is none."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "recbole-tme"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m recbole_tme "$@"\n')
+    program.chmod(0o755)
+    path = {"PATH": f"{program.parent}:{environment()['PATH']}"}
+
+    def night(days):
+        clicks = [
+            f"s{day}-{s},i{(3 * s + 5 * c + day) % 25},{86400 * day + 600 * s + c}"
+            for day in range(days) for s in range(40) for c in range(4)
+        ]  # fmt: skip
+        (tmp_path / "log.csv").write_text("\n".join(["session_id,item_id,timestamp", *clicks]) + "\n")
+        keys = ["--epochs=1", "--embedding_size=8", "--device=cpu", "--show_progress=False"]
+        command = [str(DEPLOY / "nightly.sh"), str(tmp_path / "log.csv"), str(tmp_path / "shop"), "DANSeR", *keys]
+        return subprocess.run(command, capture_output=True, text=True, env=environment() | path)
+
+    first = night(3)
+    assert first.returncode == 0, first.stderr
+    model = tmp_path / "shop" / "model"
+    served = model.resolve()
+    assert len(list(Recommender.load(model).answers([["i1"]], 3))) == 1
+    second = night(4)
+    assert second.returncode == 0 and model.resolve() != served, second.stderr
+    served = model.resolve()
+    assert night(0).returncode != 0 and model.resolve() == served
