@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recbole_tme.cli import main
+import recbole_tme
+from recbole_tme.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--dataset=toy", "--epochs=1", "--show_progress=False", "--embedding_size=16"]
@@ -188,6 +189,118 @@ def test_table_is_made_from_runs_and_keeps_protocols_apart(capsys):
     assert page.count("| TMEGNN | 2 |") == 1 and page.count("| TMEGNN | 1 |") == 1 and "±" in page
     assert main(["table", "page.md"]) == 2 and main(["table", "missing"]) == 2
     assert main(["table", "runs", "--into=missing.md"]) == 2
+
+
+@pytest.mark.parametrize("argv", [[], ["help"], ["--help"], ["-h"]])
+def test_the_program_introduces_all_its_commands(argv, capsys):
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    modules = {path.stem for path in (ROOT / "recbole_tme" / "commands").glob("*.py")}
+    assert set(COMMANDS) <= modules and not Path("runs").exists()
+    for name in COMMANDS:
+        assert f"\n  {name} " in printed, name
+    assert max(map(len, printed.splitlines())) <= 100
+    assert all(f"\n{group}\n" in printed for group in ("data", "train", "compare", "deploy"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_fits_the_terminal_and_imports_nothing_heavy(name, tmp_path):
+    code = (
+        f"import sys; from recbole_tme.cli import main\ntry:\n main(['help', {name!r}])\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'recbole', 'pandas', 'sklearn', 'ray', 'duckdb') if m in sys.modules])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("usage: recbole-tme"), done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"recbole-tme {recbole_tme.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["tabel", "runs"], "'tabel' is not a command; did you mean table?"),
+        (["stray"], "'stray' is not a command"),
+        (["table", "runs", "--inot=x.md"], "--inot is not an option of recbole-tme table; did you mean --into?"),
+        (["report", "a", "--referense=x"], "did you mean --reference?"),
+        (["compare", "--modls=SPop"], "--models"),
+        (["compare", "--models=SPop", "--dataset=toy", "--refrence=SPop"], "did you mean reference?"),
+        (["compare", "--models=SPop", "--dataset=toy", "--wrkers=2"], "did you mean workers?"),
+        (["--dataset="], "--dataset= has nothing behind it"),
+        (["--dataset=toy", "--model="], "--model= has nothing behind it"),
+        (["--dataset=toy", "--valid_metric="], "valid_metric needs a value"),
+        (["audit"], "dataset"),
+        (["serve", "--port=http", "x"], "--port"),
+    ],
+)
+def test_a_misspelt_command_or_option_gets_one_line_with_the_nearest(argv, said, capsys):
+    assert main(argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and said in line
+    assert not Path("runs").exists()
+
+
+def test_dashes_and_underscores_are_the_same(capsys):
+    for option in ("--dry-run", "--dry_run"):
+        assert main(["compare", "--models=SPop", "--dataset=toy", option, "--valid-metric=MRR@5"]) == 0
+        assert "1 of them to be trained" in capsys.readouterr().out
+
+
+def test_resuming_a_finished_run_says_so_with_its_result(capsys):
+    assert main(QUICK) == 0
+    (path,) = Path("runs/toy/TMEGNN").iterdir()
+    before = (path / "metrics.json").read_bytes()
+    capsys.readouterr()
+    for name in (str(path), "runs", "latest"):
+        assert main([f"--resume={name}"]) == 0
+        printed = capsys.readouterr()
+        assert "is finished" in printed.err and f"--config_files={path / 'config.yaml'}" in printed.err
+        assert "P@20" in printed.out
+    assert (path / "metrics.json").read_bytes() == before
+    assert main(["show", "latest"]) == 0
+    assert str(path) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_interrupted_run_says_how_to_go_on(epoch, monkeypatch, capsys):
+    from recbole_tme.experiment import trainer
+
+    def interrupted(self, data, number, *args, **kwargs):
+        if number == epoch:
+            raise KeyboardInterrupt
+        return train_epoch(self, data, number, *args, **kwargs)
+
+    train_epoch = trainer.SessionTrainer._train_epoch
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.SessionTrainer, "_train_epoch", interrupted)
+        assert main([*QUICK[:1], "--epochs=2", *QUICK[2:]]) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    if epoch == 0:
+        assert "nothing to resume yet" in said and not list(Path("runs").rglob("config.yaml"))
+    else:
+        (path,) = Path("runs/toy/TMEGNN").iterdir()
+        assert f"--resume={path}" in said
+        assert main([f"--resume={path}"]) == 0 and (path / "metrics.json").is_file()
+
+
+def test_an_unexpected_exception_is_one_line_and_a_file(monkeypatch, capsys, tmp_path):
+    def broken(*_):
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr("recbole_tme.commands.doctor.run", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["doctor"]) == 70
+    (line,) = capsys.readouterr().err.splitlines()
+    (file,) = tmp_path.glob("recbole-tme-*.log")
+    assert "RuntimeError: first" in line and str(file) in line and "second" not in line
+    assert "Traceback" in file.read_text()
+    with pytest.raises(RuntimeError):
+        main(["doctor", "--traceback"])
 
 
 def test_ci_calls_the_test_line_of_the_readme():

@@ -13,7 +13,7 @@ TAKES_KEYS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme compare``."""
-    parser.usage = "recbole-tme compare --models=NAME,... [--dataset=NAME] [--seeds=N] [options] [--KEY=VALUE ...]"
+    parser.usage = "recbole-tme compare --models=NAME,... [options] [--KEY=VALUE ...]"
     parser.description = (
         "Train and evaluate models on the same data by the same protocol, and report on them with intervals and tests. "
         "Finished runs with the same settings are used again and broken-off ones continued, so the same command goes "

@@ -19,7 +19,7 @@ INDENT = "    "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``recbole-tme list``."""
-    parser.usage = "recbole-tme list {models,datasets,runs} | list keys MODEL [WORD] [options]"
+    parser.usage = "recbole-tme list {models,datasets,runs}\n       recbole-tme list keys MODEL [WORD]"
     parser.description = "List the models, the data sets, the keys of a model (its own first), or the runs so far."
     parser.add_argument("what", choices=("models", "datasets", "keys", "runs"))
     parser.add_argument("model", nargs="?", help="the model whose keys are listed")

@@ -7,24 +7,20 @@ import shlex
 import sys
 from pathlib import Path
 
-from recbole_tme.api.comparing import do_all
-from recbole_tme.comparison import reproduction
-from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
-from recbole_tme.utils.files import insert_between, writing
 
 TAKES_KEYS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme reproduce``."""
-    parser.usage = "recbole-tme reproduce NAME --data=FOLDER [--models=NAME,...] [options] [--KEY=VALUE ...]"
+    parser.usage = "recbole-tme reproduce NAME --data=FOLDER [options] [--KEY=VALUE ...]"
     parser.description = (
         "Measure a published table again: prepare the paper's data, run its models by its protocol, and print the "
         "published figures beside ours, on the sessions they are of and on all of the test set. Finished runs are "
         "used again. Exit code: 0 all done, 1 a model failed, 2 bad input."
     )
-    parser.add_argument("name", help=f"which table: {', '.join(reproduction.names())}")
+    parser.add_argument("name", help="which table, such as ecir24")
     parser.add_argument("--data", type=Path, required=True, help="folder with the paper's files")
     parser.add_argument("--models", help="comma-separated rows of the table (default: all)")
     parser.add_argument("--seeds", type=int, default=1, help="per model that a seed can change (default: %(default)s)")
@@ -39,6 +35,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the table, a model or a file is not there, or an option is impossible.
     """
+    from recbole_tme.api.comparing import do_all
+    from recbole_tme.comparison import reproduction
+    from recbole_tme.config.load import load_config
+    from recbole_tme.utils.files import insert_between, writing
+
     for name, value in (("--seeds", args.seeds), ("--workers", args.workers)):
         if value < 1:
             raise UserError(f"{name}: must be at least 1, not {value}")

@@ -12,7 +12,7 @@ TAKES_KEYS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme run``."""
-    parser.usage = "recbole-tme run [--model=NAME] [--dataset=NAME] [options] [--KEY=VALUE ...]"
+    parser.usage = "recbole-tme run [--model=NAME] [--dataset=NAME] [--KEY=VALUE ...]"
     parser.description = (
         "Train a model, select its epoch on validation, evaluate it once on test and leave a run directory. Any "
         "configuration key can be set as --key=value or --key value; recbole-tme list keys MODEL shows them all."

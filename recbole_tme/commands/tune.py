@@ -13,7 +13,7 @@ TAKES_KEYS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme tune``."""
-    parser.usage = "recbole-tme tune [--model=NAME] [--dataset=NAME] [--num-samples=N] [options] [--KEY=VALUE ...]"
+    parser.usage = "recbole-tme tune [--model=NAME] [options] [--KEY=VALUE ...]"
     parser.description = (
         "Search a model's settings. Every trial trains with settings from the model's search space and is judged by "
         "its validation metric after each epoch; the test set is not used. Leaves a folder with best.yaml, "
