@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recbole_tme.api.comparing import Comparison, compare
     from recbole_tme.api.listing import list_datasets, list_keys, list_models, list_runs
     from recbole_tme.api.preparing import Prepared, prepare
-    from recbole_tme.api.running import Run, load_run, run
+    from recbole_tme.api.running import Run, load_run, refit, run
     from recbole_tme.api.tuning import Study, tune
     from recbole_tme.models.base import SessionRecommender
     from recbole_tme.serving.recommender import Recommender
@@ -38,6 +38,7 @@ __all__ = [
     "list_runs",
     "load_run",
     "prepare",
+    "refit",
     "run",
     "tune",
 ]
@@ -57,6 +58,7 @@ _HOMES = {
     "list_runs": "api.listing",
     "load_run": "api.running",
     "prepare": "api.preparing",
+    "refit": "api.running",
     "run": "api.running",
     "tune": "api.tuning",
 }

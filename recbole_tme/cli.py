@@ -26,6 +26,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "train": {
         "run": "train a model, select its epoch, evaluate it once",
+        "refit": "train a finished run's model on all of the data",
         "tune": "search a model's settings on validation",
         "list": "models, data sets, keys of a model, finished runs",
         "show": "results and settings of a run",

@@ -220,6 +220,24 @@ def resumed(
     return load_config(None, None, [directory.config_file], overrides=overrides(settings)), directory
 
 
+def refit(path: PathLike = "latest", **settings: Any) -> Run:
+    """Train a finished run's model once more, on train + validation + test, for production.
+
+    Args:
+        path: the run's directory, a folder of runs (the newest finished one), or ``"latest"``.
+        **settings: of this machine, such as ``device``.
+
+    Returns:
+        The new run, whose metrics are those of the run that chose the epochs.
+
+    Raises:
+        UserError: there is no finished run, or its data set has changed.
+    """
+    from recbole_tme.experiment.refit import refit as train_on_everything
+
+    return Run(train_on_everything(named_run(path), overrides(settings)).path)
+
+
 def load_run(path: PathLike = "latest") -> Run:
     """A finished run: its directory, a folder of runs (the newest finished one), or ``"latest"``.
 

@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_dataset(parser)
     options.add_config_files(parser)
     options.add_plugin(parser)
+    parser.add_argument(
+        "--fit",
+        choices=("all",),
+        help="all: when the epoch is chosen, train once more on train + validation + test, for production",
+    )
     parser.add_argument("--resume", metavar="RUN", help="continue a run that was interrupted: its directory, a folder "
                         "of runs (the newest), or latest")  # fmt: skip
 
@@ -36,7 +41,11 @@ def run(args: argparse.Namespace) -> int:
     options.load_plugins(args)
     files = options.named_files(args)
     directory, was_finished = train(args.model, args.dataset, files, args.resume, args.overrides)
-    if was_finished:
+    if args.fit:
+        from recbole_tme.experiment.refit import refit
+
+        refit(directory.path)
+    elif was_finished:
         from recbole_tme.api.running import Run
 
         print(Run(directory.path))

@@ -64,17 +64,20 @@ def keep_clicks(sessions: Sessions, keep: np.ndarray) -> Sessions:
 def concatenate(parts: list[Sessions]) -> Sessions:
     """The sessions of several lists one after the other; times are kept where all have them."""
     timed = all(part.times is not None for part in parts)
-    whole = [part.is_target if part.is_target is not None else _usual_targets(part) for part in parts]
+    marked = any(part.is_target is not None for part in parts)
     return Sessions(
         items=np.concatenate([part.items for part in parts]),
         offsets=to_offsets(np.concatenate([part.lengths for part in parts])),
         ids=np.concatenate([part.ids for part in parts]),
         times=np.concatenate([part.times for part in parts]) if timed else None,
-        is_target=np.concatenate(whole) if any(part.is_target is not None for part in parts) else None,
+        is_target=np.concatenate([explicit_targets(part) for part in parts]) if marked else None,
     )
 
 
-def _usual_targets(sessions: Sessions) -> np.ndarray:
+def explicit_targets(sessions: Sessions) -> np.ndarray:
+    """``is_target`` spelled out, bool ``[n_clicks]``."""
+    if sessions.is_target is not None:
+        return sessions.is_target
     targets = np.ones(len(sessions.items), dtype=bool)
     targets[sessions.offsets[:-1]] = False
     return targets

@@ -13,8 +13,9 @@ import numpy as np
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.cache import read_cached
 from recbole_tme.data.locate import locate
+from recbole_tme.data.ragged import concatenate, explicit_targets
 from recbole_tme.data.readers.atomic import read_dataset
-from recbole_tme.data.sessions import SessionData, Sessions
+from recbole_tme.data.sessions import SessionData
 from recbole_tme.data.split import validation_cut
 from recbole_tme.errors import UserError
 from recbole_tme.runs.directory import RunDirectory
@@ -23,50 +24,32 @@ from recbole_tme.runs.directory import RunDirectory
 def load_data(config: SessionConfig) -> SessionData:
     """Find and read the data set a configuration names, with its validation cut.
 
+    Where it has no test sessions, ``test`` is the validation sessions, the same object.
+
     Raises:
         UserError: the data set is not there, or a file of it is not well formed.
     """
     read = read_cached if config["data_cache"] else read_dataset
     data = read(locate(config["dataset"], config["data_path"]), config["dataset"])
-    return data if data.valid is not None else validation_cut(data, config["valid_ratio"])
+    data = data if data.valid is not None else validation_cut(data, config["valid_ratio"])
+    if len(data.test):
+        return data
+    if config["retrain"] or config["select_on"] == "test":
+        raise UserError(
+            f"data set {data.name} has no test sessions (test_ratio=0): leave out retrain and select_on, and train on "
+            "everything with --fit=all"
+        )
+    return replace(data, test=data.valid)
 
 
 def with_validation_in_train(data: SessionData) -> SessionData:
     """Train on train + validation, as the papers do."""
-    return replace(data, train=concatenate(data.train, data.valid))
+    return replace(data, train=concatenate([data.train, data.valid]))
 
 
 def trained_on(config: SessionConfig, data: SessionData) -> SessionData:
     """The data set with what a run's final model is trained on as its ``train``."""
     return with_validation_in_train(data) if config["retrain"] or config["select_on"] == "test" else data
-
-
-def concatenate(first: Sessions, second: Sessions) -> Sessions:
-    """The sessions of ``first`` followed by those of ``second``."""
-
-    def both(name: str):
-        parts = getattr(first, name), getattr(second, name)
-        return None if parts[0] is None or parts[1] is None else np.concatenate(parts)
-
-    targets = None
-    if first.is_target is not None or second.is_target is not None:
-        targets = np.concatenate([explicit_targets(first), explicit_targets(second)])
-    return Sessions(
-        items=both("items"),
-        offsets=np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
-        ids=both("ids"),
-        times=both("times"),
-        is_target=targets,
-    )
-
-
-def explicit_targets(sessions: Sessions) -> np.ndarray:
-    """``is_target`` spelled out, bool ``[n_clicks]``."""
-    if sessions.is_target is not None:
-        return sessions.is_target
-    targets = np.ones(len(sessions.items), dtype=bool)
-    targets[sessions.offsets[:-1]] = False
-    return targets
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def load_run(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Lo
     directory = RunDirectory.open(path)
     if not directory.finished:
         raise UserError(f"{path} is not finished: it has no metrics.json; continue it with --resume={path}")
+    directory.refuse_refitted()
     config = load_config(None, None, [directory.config_file], overrides=overrides)
     data = load_data(config)
     check_catalogue(directory.read_items(), data.tokens, directory.items_file)

@@ -91,6 +91,9 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
         except KeyboardInterrupt:
             raise Interrupted(how_to_go_on(directory)) from None
         metrics["seconds"] = round(time.perf_counter() - started, 1)
+        if data.test is data.valid:
+            metrics["test_is"] = "validation"
+            logger.warning("the data set has no test sessions: what is called test here was measured on validation")
         logger.info(result_report(metrics))
         if distributed.is_main():
             directory.write_metrics(metrics)

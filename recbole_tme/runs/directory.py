@@ -16,6 +16,7 @@
 ``tensorboard/``       the same curves for TensorBoard
 ``metrics.json``       results; written last, so that its presence says "finished"
 ``diagnosis.json``     what ``diagnose`` found later, with its plot beside it
+``refit.json``         only where the model was trained on everything: whose metrics these are
 =====================  ================================================================================
 """
 
@@ -61,6 +62,7 @@ class RunDirectory:
         self.details_file = self.path / "details.json"
         self.metrics_file = self.path / "metrics.json"
         self.environment_file = self.path / "environment.json"
+        self.refit_file = self.path / "refit.json"
         self.log_file = self.path / "log.txt"
         self.tensorboard_dir = self.path / "tensorboard"
 
@@ -133,6 +135,18 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         return self.metrics_file.is_file()
+
+    def refuse_refitted(self) -> None:
+        """Refuse a model that was trained on everything, where something is to be measured or chosen.
+
+        Raises:
+            UserError: it is one.
+        """
+        if self.refit_file.is_file():
+            raise UserError(
+                f"{self.path} was trained on all sessions, the test's among them, and has no results of its own; name "
+                "the run that chose its epochs (refit.json says which)"
+            )
 
     def write_config(self, plain: Mapping) -> None:
         text = yaml.safe_dump(dict(plain), sort_keys=True, allow_unicode=True)
@@ -253,6 +267,9 @@ def finished_runs(paths: Iterable[Path]) -> list[RunDirectory]:
         found = [
             RunDirectory(file.parent) for file in files if file.is_file() and (file.parent / "config.yaml").is_file()
         ]
+        if path in (run.path for run in found):
+            found[0].refuse_refitted()
+        found = [run for run in found if not run.refit_file.is_file()]
         if not found:
             raise UserError(f"{path} holds no finished run (a directory with config.yaml and metrics.json)")
         runs |= {run.path.resolve(): run for run in found if run.path.resolve() not in runs}
