@@ -63,15 +63,12 @@ def refit(path: Path | str, overrides: Mapping[str, Any] | None = None) -> RunDi
         torch.set_num_threads(config["threads"])
     check_same_data(selection, Protocol.of(config, load_data(config)))
     data = _everything(config)
-    directory = RunDirectory.create(
+    created = RunDirectory.create(
         Path(config["run_dir"]), config["dataset"], config.registered_name, config["seed"], f"all-{config.hash()}"
     )
-    with working_in(directory), deterministic(config["reproducibility"]):
-        try:
-            _train(config, data, selection, directory)
-        except UserError:
-            directory.remove()
-            raise
+    # It gets its name once it is finished: what is broken off leaves nothing.
+    with created as directory, working_in(directory), deterministic(config["reproducibility"]):
+        _train(config, data, selection, directory)
     return directory
 
 
@@ -87,7 +84,6 @@ def _train(config: SessionConfig, data: SessionData, selection: RunDirectory, di
     metrics = selection.read_metrics()
     epochs = metrics["best_epoch"] + 1
     logger.info("training on train + validation + test, %d epochs as %s chose", epochs, selection.path)
-    logger.info("run directory: %s", directory.path)
     directory.write_config(config.plain())
     directory.write_items(data.tokens)
     clicks = np.bincount(data.train.items, minlength=len(data.tokens))[1:]
