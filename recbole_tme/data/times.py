@@ -96,11 +96,14 @@ class _Reader:
         return self.numbers(unit)
 
     def numbers(self, unit: str) -> Times:
-        self.refuse(f"NOT regexp_full_match({self.text}, {sql.text(_NUMBER)})")
-        self.refuse(f"NOT isfinite(TRY_CAST({self.column} AS DOUBLE))")
-        whole = f"regexp_full_match({self.text}, {sql.text(_INTEGER)})"
-        whole += f" AND TRY_CAST({self.column} AS BIGINT) IS NOT NULL"
-        kind = "BIGINT" if self.engine.run(f"SELECT bool_and({whole}) FROM clicks WHERE kept")[0][0] else "DOUBLE"
+        whole = f"TRY_CAST({self.column} AS BIGINT) IS NOT NULL"
+        # A cast alone rounds 1.5 and takes 1_0; of numbers that the engine has as such it does neither.
+        whole += f" AND regexp_full_match({self.text}, {sql.text(_INTEGER)})" if "INT" not in self.kind else ""
+        kind = "BIGINT"
+        if not self.engine.run(f"SELECT bool_and(coalesce({whole}, false)) FROM clicks WHERE kept")[0][0]:
+            kind = "DOUBLE"
+            self.refuse(f"NOT regexp_full_match({self.text}, {sql.text(_NUMBER)})")
+            self.refuse(f"NOT isfinite(TRY_CAST({self.column} AS DOUBLE))")
         stamp = f"CAST({self.column} AS {kind})"
         if unit == "auto":
             low, high = self.engine.run(f"SELECT min({stamp}), max({stamp}) FROM clicks WHERE kept")[0]
