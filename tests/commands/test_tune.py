@@ -432,7 +432,8 @@ def test_tuned_models_are_handed_to_compare(monkeypatch, tmp_path):
         record = json.loads((folder / "study.json").read_text())
         assert record["trials"] == 2 == record["finished"] and record["budget"] == "2 trials"
     best = yaml.safe_load((tuned / "SR" / "best.yaml").read_text())
-    assert best["n_rules"] == 20 and set(best) == {"model", "dataset", "n_rules", "epochs", "max_steps", "threads"}
+    searched = {"max_steps", "weighting"}
+    assert best["n_rules"] == 20 and set(best) == {"model", "dataset", "n_rules", "epochs", "threads"} | searched
     assert "n_rules" not in yaml.safe_load((tuned / "recbole-STAMP" / "best.yaml").read_text())
     assert not list(Path("runs").rglob("metrics.json"))
 
