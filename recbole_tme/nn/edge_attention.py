@@ -33,6 +33,7 @@ class EdgeTypedAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Draw the relation vectors from U(-1/sqrt(d), 1/sqrt(d))."""
         bound = self.relation_weight.shape[1] ** -0.5
         nn.init.uniform_(self.relation_weight, -bound, bound)
 

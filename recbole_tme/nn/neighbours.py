@@ -62,6 +62,7 @@ class NeighbourIndex(nn.Module):
 
     @property
     def n_sessions(self) -> int:
+        """How many training sessions there are, M."""
         return len(self.item_starts) - 1
 
     def find(self, item_seq: Tensor, own: Tensor | None = None) -> Neighbours:

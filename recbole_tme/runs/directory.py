@@ -134,6 +134,7 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
+        """Whether the run has its results: ``metrics.json`` is written last."""
         return self.metrics_file.is_file()
 
     def refuse_refitted(self) -> None:
@@ -149,16 +150,36 @@ class RunDirectory:
             )
 
     def write_config(self, plain: Mapping) -> None:
+        """Write ``config.yaml``: the resolved settings as plain data, sorted by key.
+
+        Raises:
+            UserError: the directory cannot be written.
+        """
         text = yaml.safe_dump(dict(plain), sort_keys=True, allow_unicode=True)
         write_atomically(self.config_file, text.encode())
 
-    def write_items(self, tokens: Sequence[str]) -> None:
+    def write_items(self, tokens: Iterable[str]) -> None:
+        """Write ``items.txt``: the external item id of each internal one, the padding token first.
+
+        Raises:
+            UserError: the directory cannot be written.
+        """
         write_atomically(self.items_file, ("\n".join(map(str, tokens)) + "\n").encode())
 
     def write_metrics(self, metrics: Mapping) -> None:
+        """Write ``metrics.json``, which says that the run is finished.
+
+        Raises:
+            UserError: the directory cannot be written.
+        """
         write_json(self.metrics_file, metrics)
 
     def write_details(self, details: Mapping) -> None:
+        """Write ``details.json``; see :func:`recbole_tme.experiment.details.evaluate_test`.
+
+        Raises:
+            UserError: the directory cannot be written.
+        """
         write_json(self.details_file, details)
 
     def read_metrics(self) -> dict:
@@ -190,6 +211,11 @@ class RunDirectory:
             raise UserError(f"{self.items_file} cannot be read ({error}); train the model again") from error
 
     def write_environment(self, extra: Mapping) -> None:
+        """Write ``environment.json``: :func:`environment` and what the caller knows besides.
+
+        Raises:
+            UserError: the directory cannot be written.
+        """
         write_json(self.environment_file, environment() | dict(extra))
 
     def read_environment(self) -> dict:
