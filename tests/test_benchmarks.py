@@ -26,6 +26,7 @@ TOY = "--data {toy} --name toy"
         f"evaluation.py {TOY} --rounds 1 --instances 200 --as-shipped",
         f"stacks.py {sys.executable} {sys.executable} {TOY} --rounds 1 --steps 1 --instances 100 --epochs 1",
         "clicks.py --clicks 3000 --repeats 1",
+        "serving.py --http --items 500 --seconds 1",
         "large_catalogue.py --items 500 --prefixes 2000 --steps 2 --full-steps 1",
     ],
 )

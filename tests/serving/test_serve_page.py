@@ -229,3 +229,37 @@ def test_a_server_that_is_gone_is_said(browser, run):
         assert page.text_content("#problem").startswith("No answer: ")
         assert session(page) == [HOSTILE]
         context.close()
+
+
+def test_the_description_is_shown_and_asks_nobody_else(browser, server):
+    context = browser.new_context()
+    page, requests, complaints = context.new_page(), [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(server.url + "/docs")
+    page.wait_for_selector("#operations h2")
+    heads = page.locator("#operations h2").all_text_contents()
+    assert {"POST /recommend", "GET /items", "Answer"} <= set(heads)
+    text = page.text_content("#operations")
+    assert "exclude_seen" in text and "item ids in click order" in text and "undefined" not in text
+    context.close()
+    assert not complaints and all(url.startswith(server.url) for url in requests)
+
+
+def test_the_page_asks_for_the_token_once(browser, run, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef0123456789abcdef")
+    token.chmod(0o600)
+    with serving(run, f"--token-file={token}") as server:
+        context = browser.new_context()
+        page, asked = context.new_page(), []
+
+        def enter(dialog):
+            asked.append(dialog.message)
+            dialog.accept(token.read_text())
+
+        page.on("dialog", enter)
+        page.goto(server.url)
+        loaded(page)
+        assert len(asked) == 1
+        context.close()
