@@ -11,6 +11,7 @@ from recbole_tme.cli import main
 from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
 from recbole_tme.report.experiments import figures, write_figures
+from recbole_tme.report.overview import overview
 from recbole_tme.report.tables import markdown, read_results
 
 ROOT = Path(__file__).parents[2]
@@ -123,3 +124,24 @@ def test_figures_in_experiment_files_are_those_of_the_kept_results():
     assert len(EXPERIMENTS) > 30
     for file in EXPERIMENTS:
         assert file.read_text().splitlines()[0] == figures(file, results), file.name
+
+
+def test_the_overview_takes_a_models_best_settings_by_validation_and_never_by_test():
+    def result(model, seed, valid, test, **settings):
+        return {
+            "model": model, "seed": seed, "settings": settings, "valid": {"mrr@20": valid},
+            "test": {"hit@20": test, "mrr@20": test / 2}, "protocol": {"dataset": "shop", "fingerprint": "f"},
+        }  # fmt: skip
+
+    results = [
+        result("A", 1, 0.30, 0.10, lr=1),
+        result("A", 2, 0.40, 0.20, lr=1),
+        result("A", 1, 0.20, 0.90, lr=2),
+        result("B", 1, 0.10, 0.25, lr=1),
+    ]
+    assert overview(results, ["B", "A"]).splitlines()[2:] == [
+        "| B | 25.00 / 12.50 |",
+        "| A | 15.00 / 7.50 (2 seeds) |",
+    ]
+    with pytest.raises(UserError, match="--models: C has no result"):
+        overview(results, ["C"])
