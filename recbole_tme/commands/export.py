@@ -17,7 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_run(parser, f"{options.RUN}; or a bundle")
     parser.add_argument(
-        "--format", choices=("torch", "onnx"), required=True, help="for torch.export.load, or for ONNX Runtime"
+        "--format",
+        choices=("torch", "onnx", "vectors"),
+        required=True,
+        help="for torch.export.load, for ONNX Runtime, or the item vectors: *.parquet, *.csv, *.npy, or *.tsv for "
+        "TensorBoard's projector",
     )
     parser.add_argument("--out", type=Path, required=True, help="the file to make")
     options.add_plugin(parser)
@@ -34,6 +38,12 @@ def run(args: argparse.Namespace) -> int:
 
     options.load_plugins(args)
     saved = read_saved(args.run)
+    if args.format == "vectors":
+        from recbole_tme.serving.vectors import export_vectors
+
+        items, size = export_vectors(saved, args.out)
+        print(f"{args.out}: {items:,} item vectors of {size} numbers")
+        return 0
     difference = export(saved, args.out, args.format)
     print(
         f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {len(saved.items.ids)} items, sessions of up to "

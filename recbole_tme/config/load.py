@@ -282,7 +282,8 @@ def _defaults(keys: Mapping[str, Key], dataset: str) -> dict[str, Any]:
 
 def _checked(layers: Iterable[_Layer], keys: Mapping[str, Key], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The user's settings, each checked and in its type."""
-    given = {}
+    given: dict[str, Any] = {}
+    useless: dict[str, list[str]] = {}
     for layer in layers:
         for name, value in layer.values.items():
             place = layer.place(name)
@@ -296,10 +297,14 @@ def _checked(layers: Iterable[_Layer], keys: Mapping[str, Key], defaults: Mappin
             if (text is None and "bool" not in key.types) or (text == "" and key.default != ""):
                 raise UserError(f"{place}: --{name} needs a value: {key.describe()}")
             if name in WITHOUT_EFFECT:
-                if value != defaults[name]:
-                    raise UserError(f"{place}: {name} {WITHOUT_EFFECT[name]}; leave it out")
+                # RecBole's default for eval_args is another protocol, too.
+                if value != defaults[name] or name == "eval_args":
+                    useless.setdefault(WITHOUT_EFFECT[name], []).append(f"{place}: {name}")
                 continue
             given[name] = key.check(value, place, layer.texts.get(name))
+    if useless:
+        found = "; ".join(f"{', '.join(names)} {reason}" for reason, names in useless.items())
+        raise UserError(f"{found}; leave {'it' if sum(map(len, useless.values())) == 1 else 'them'} out")
     return given
 
 

@@ -53,6 +53,8 @@ def locate(name: str, data_path: str | Path, offline: bool = False) -> Path:
         return own
     recipe_file = properties_root() / "dataset" / f"{name}.yaml"
     if not recipe_file.exists():
+        if name == "ml-100k":
+            raise UserError(f"data set {name!r} is ratings; its sessions are built in as --dataset=ml100k-sessions")
         names = {*known_datasets(), *(path.name for path in _folders(data_path))}
         raise UserError(
             f"unknown data set {name!r}{did_you_mean(name, sorted(names))} (neither {own} nor a property file of "
