@@ -13,6 +13,7 @@ import argparse
 import functools
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,23 +187,37 @@ def real_rates(path: Path, model: str, m: int, splits: int, tests: Mapping = TES
     return rates
 
 
-def report(trials: int, splits: int) -> str:
+def simulated_row(of: tuple[int, str], trials: int) -> list[str]:
+    """The cells of one scenario with ``m`` seeds a side."""
+    m, name = of
+    case = SCENARIOS[name]
+    found = simulated_rates(case, m, trials, ALL_TESTS)
+    cells = [f"{found[test]:.3f}" for test in ALL_TESTS]
+    cells += [f"{found['coverage']:.3f}", f"{100 * found['width']:.1f}", f"{found['coverage of a mean']:.3f}"]
+    return [name, f"{m} v {1 if case.second_fixed else m}", *cells]
+
+
+def real_rows(of: tuple[str, int], splits: int) -> list[list[str]]:
+    """The cells of one model with ``m`` seeds a side, one row per metric."""
+    model, m = of
+    found = real_rates(FIXTURE, model, m, splits)
+    return [
+        [model, f"{m} v {m}", metric, *(f"{found[test, metric]:.3f}" for test in TESTS)]
+        for metric in ("P@20", "MRR@20")
+    ]
+
+
+def report(trials: int, splits: int, pool: Executor) -> str:
     """All rates as Markdown."""
-    names = list(ALL_TESTS)
     parts = [
         "# How often tests between models reject",
         f"Made by `python benchmarks/seed_tests.py --trials={trials} --splits={splits}`. Shares of cases with p < "
         f"{NOMINAL}; promised for equal models: {NOMINAL}. `two-level` is what this project uses.",
         f"## Simulated models, {SESSIONS} sessions of one to seven instances, {trials} data sets each",
     ]
-    rows = []
-    for m in (2, 3, 5):
-        for name, case in SCENARIOS.items():
-            found = simulated_rates(case, m, trials, ALL_TESTS)
-            cells = [f"{found[test]:.3f}" for test in names]
-            cells += [f"{found['coverage']:.3f}", f"{100 * found['width']:.1f}", f"{found['coverage of a mean']:.3f}"]
-            rows.append([name, f"{m} v {1 if case.second_fixed else m}", *cells])
-    head = ["models", "seeds", *names, "coverage", "± points", "coverage of a mean"]
+    cases = [(m, name) for m in (2, 3, 5) for name in SCENARIOS]
+    rows = list(pool.map(simulated_row, cases, [trials] * len(cases)))
+    head = ["models", "seeds", *ALL_TESTS, "coverage", "± points", "coverage of a mean"]
     parts.append(tabular.markdown(head, rows, 2))
     parts.append(
         "coverage: of the two-level 95 % interval of the difference, ± its half length; coverage of a mean: of the "
@@ -210,12 +225,8 @@ def report(trials: int, splits: int) -> str:
         "`one without seeds` leaves tests of the seeds' means nothing to compare (shown as 0)."
     )
     parts.append(f"## One real model against itself: 16 seeds on yoochoose-100k, {splits} random splits")
-    rows = []
-    for model in ("SRGNN", "TMEGNN"):
-        for m in (2, 3, 5, 8):
-            found = real_rates(FIXTURE, model, m, splits)
-            for metric in ("P@20", "MRR@20"):
-                rows.append([model, f"{m} v {m}", metric, *(f"{found[test, metric]:.3f}" for test in TESTS)])
+    cases = [(model, m) for model in ("SRGNN", "TMEGNN") for m in (2, 3, 5, 8)]
+    rows = [row for part in pool.map(real_rows, cases, [splits] * len(cases)) for row in part]
     parts.append(tabular.markdown(["model", "seeds", "metric", *TESTS], rows, 3))
     return "\n\n".join(parts) + "\n"
 
@@ -224,10 +235,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=2000, help="simulated data sets per line (default: %(default)s)")
     parser.add_argument("--splits", type=int, default=2000, help="random splits of real seeds (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes at once (default: %(default)s)")
     parser.add_argument("--markdown", type=Path, help="write the page to this file")
     args = parser.parse_args()
     start = time.perf_counter()
-    page = report(args.trials, args.splits)
+    with ProcessPoolExecutor(args.workers) as pool:
+        page = report(args.trials, args.splits, pool)
     print(page)
     print(f"{time.perf_counter() - start:,.0f} s")
     if args.markdown:
