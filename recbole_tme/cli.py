@@ -9,7 +9,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 from recbole_tme import __version__
 from recbole_tme.errors import Interrupted, UserError
@@ -193,11 +192,11 @@ def _underscored(option: str) -> str:
 
 def _written_down() -> str:
     """Keep the traceback of an unexpected exception in a file; returns the line that names both."""
-    kind, error, _ = sys.exc_info()
+    error = sys.exc_info()[1]
     said = (str(error).strip().splitlines() or [""])[0]
     with tempfile.NamedTemporaryFile("w", prefix="recbole-tme-", suffix=".log", delete=False, encoding="utf-8") as file:
         file.write(f"recbole-tme {__version__}: {sys.argv}\n{traceback.format_exc()}")
     return (
-        f"this is a fault of recbole-tme ({kind.__name__}: {said}); please report it with {Path(file.name)} and what "
+        f"this is a fault of recbole-tme ({type(error).__name__}: {said}); please report it with {file.name} and what "
         f"recbole-tme doctor prints"
     )

@@ -39,7 +39,12 @@ class Comparison:
     """
 
     def __init__(
-        self, path: Path, runs: Sequence[Run], failures: Sequence[dict], protocol: dict, sections: Sequence[Section]
+        self,
+        path: Path,
+        runs: Sequence[Run],
+        failures: Sequence[dict[str, Any]],
+        protocol: dict[str, Any],
+        sections: Sequence[Section],
     ):
         self.path, self.runs, self.failures, self.protocol = path, list(runs), list(failures), protocol
         self._sections = list(sections)
@@ -218,6 +223,7 @@ def finish(out: Path, planned: Plan, ended: Sequence[Ended], reference: str | No
         reference: name of the row that the others are tested against; one without a finished run is none.
     """
     finished = [one for one in ended if one.directory is not None]
+    directories = [one.directory for one in ended if one.directory is not None]
     failures = [failure(one) for one in ended if one.directory is None]
     record = plan_record(planned, ended)
     with writing(out):
@@ -231,9 +237,8 @@ def finish(out: Path, planned: Plan, ended: Sequence[Ended], reference: str | No
     sections: Sequence[Section] = ()
     if finished:
         first = of_reference[0] if of_reference else None
-        directories = [one.directory for one in finished]
         sections = write_report(directories, out, reference=first, failures=failures, plan=record)
-    return Comparison(out, [Run(one.directory) for one in finished], failures, planned.protocol.plain(), sections)
+    return Comparison(out, [Run(directory) for directory in directories], failures, planned.protocol.plain(), sections)
 
 
 def plan_lines(comparison: Plan) -> Iterator[str]:
@@ -270,13 +275,13 @@ def log_file(out: Path, row: str, config: SessionConfig) -> Path:
     return out / "logs" / f"{name[:80]}-s{config['seed']}-{config.hash()}.txt"
 
 
-def failure(ended: Ended) -> dict:
+def failure(ended: Ended) -> dict[str, Any]:
     """A run that failed, as the report shows it."""
     job = ended.job
     return {"model": job.row, "seed": job.config["seed"], "reason": ended.reason, "log": str(job.log)}
 
 
-def plan_record(comparison: Plan, ended: Sequence[Ended]) -> dict:
+def plan_record(comparison: Plan, ended: Sequence[Ended]) -> dict[str, Any]:
     """What was compared, as plain data.
 
     Returns:

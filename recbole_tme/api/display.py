@@ -23,5 +23,5 @@ def percent_columns(history: pd.DataFrame) -> pd.DataFrame:
 
 def html_table(frame: pd.DataFrame, caption: str) -> str:
     """A small table with two digits behind the point and a caption, for ``_repr_html_``."""
-    table = frame.to_html(float_format=lambda value: f"{value:.2f}", border=0)
+    table: str = frame.to_html(float_format=lambda value: f"{value:.2f}", border=0)
     return table.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1)

@@ -53,22 +53,22 @@ class Run:
     @property
     def model(self) -> str:
         """The model's name, as for ``run``."""
-        return self._result["model"]
+        return str(self._result["model"])
 
     @property
     def dataset(self) -> str:
         """The data set's name."""
-        return self._result["dataset"]
+        return str(self._result["dataset"])
 
     @property
     def seed(self) -> int:
         """The seed it was trained with."""
-        return self._result["seed"]
+        return int(self._result["seed"])
 
     @property
     def best_epoch(self) -> int:
         """The epoch that validation chose, counted from 1; 0 for models without epochs."""
-        return self._result["best_epoch"] + (1 if len(self.history) else 0)
+        return int(self._result["best_epoch"]) + (1 if len(self.history) else 0)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -110,7 +110,7 @@ class Run:
     @property
     def protocol(self) -> dict[str, Any]:
         """Data, split and rules of the evaluation, with their fingerprint."""
-        return self._result["protocol"]
+        return dict(self._result["protocol"])
 
     @property
     def command(self) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recbole_tme.api.running import PathLike
 from recbole_tme.config.declared import declared_keys
-from recbole_tme.config.load import NOT_IN_HASH, Overrides, SessionConfig, load_config, named_files
+from recbole_tme.config.load import DEFAULT_MODEL, NOT_IN_HASH, Overrides, SessionConfig, load_config, named_files
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics
 from recbole_tme.evaluation.protocol import load_data
@@ -127,8 +127,8 @@ def new_plans(options: TuneOptions) -> tuple[list[Path], list[Plan]]:
 def known_to(name: str | None, names: Sequence[str | None], options: TuneOptions) -> Overrides:
     """The settings of the command line without those that only other models have."""
 
-    def keys(model: str) -> set[str]:
-        outer = registry.resolve(model)
+    def keys(model: str | None) -> set[str]:
+        outer = registry.resolve(model or DEFAULT_MODEL)
         return set(declared_keys(registry.with_backbone(outer, None))) | {"model", "dataset"}
 
     kept = Overrides()
@@ -211,7 +211,7 @@ def latest_study(options: TuneOptions) -> Path:
         UserError: there is none.
     """
     config = load_config(options.model, options.dataset, overrides=options.overrides)
-    parent = Path(config["run_dir"]) / config["dataset"] / config.registered_name.replace(":", "-")
+    parent = Path(config["run_dir"], config["dataset"], config.registered_name.replace(":", "-"))
     found = sorted(path.parent for path in parent.glob("tune-*/plan.json"))
     if not found:
         raise UserError(f"--resume: {parent} has no study; start one without --resume, or name its folder")

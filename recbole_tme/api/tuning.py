@@ -50,7 +50,8 @@ class Study:
     @property
     def best_score(self) -> float | None:
         """The best trial's validation score in per cent."""
-        return None if self._study.best is None else 100 * self._study.best.score
+        best = self._study.best
+        return None if best is None or best.score is None else 100 * best.score
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -171,13 +172,14 @@ def work(study: Trials, final_seeds: int) -> None:
     note = write_plots(study)
     if note:
         print(f"note: {note}", file=sys.stderr)
-    if study.best is None:
+    best = study.best
+    if best is None or best.score is None:
         reasons = [trial.trace.strip().splitlines()[-1] for trial in study.trials if trial.status == FAILED]
         print(f"no trial has a score; {reasons[-1] if reasons else 'the budget ended before'}", file=sys.stderr)
         return
-    for warning in study.space.warnings(study.best.settings):
+    for warning in study.space.warnings(best.settings):
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"{study.metric} {100 * study.best.score:.2f} on validation: {study.folder / 'best.yaml'}")
+    print(f"{study.metric} {100 * best.score:.2f} on validation: {study.folder / 'best.yaml'}")
     if final_seeds:
         for one in final_runs(study, final_seeds, final):
             final = [*(run for run in final if run["seed"] != one["seed"]), one]

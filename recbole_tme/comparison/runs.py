@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -61,7 +61,7 @@ class Ended:
     reason: str | None = None
 
 
-def run_here(jobs: Sequence[Job], workers: int = 1, on_epoch: Callable | None = None) -> Iterator[Ended]:
+def run_here(jobs: Sequence[Job], workers: int = 1, on_epoch: Callable | None = None) -> Generator[Ended, None, None]:
     """Do jobs in processes of this machine.
 
     The processes end with the caller: when it stops iterating, is interrupted or is killed.
@@ -101,7 +101,7 @@ def run_here(jobs: Sequence[Job], workers: int = 1, on_epoch: Callable | None = 
         stop([worker.process for worker in running.values()])
 
 
-def run_on_cluster(jobs: Sequence[Job], address: str) -> Iterator[Ended]:
+def run_on_cluster(jobs: Sequence[Job], address: str) -> Generator[Ended, None, None]:
     """Do jobs in a Ray cluster whose nodes all see the folders of data and runs.
 
     Args:

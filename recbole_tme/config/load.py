@@ -175,7 +175,7 @@ class Overrides(dict):
         texts: each value as typed; None for a bare ``--flag``.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.texts: dict[str, str | None] = {}
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def given_sessions(
     given: Any, session: str | None = None, item: str | None = None, time: str | None = None
-) -> tuple[list, list[Sequence]]:
+) -> tuple[list[Any], list[Sequence[Any]]]:
     """The names of some sessions, and their external item ids in click order.
 
     Args:
@@ -47,7 +47,7 @@ def _is_session(one: Any) -> bool:
 
 def _of_frame(
     clicks: pd.DataFrame, session: str | None, item: str | None, time: str | None
-) -> tuple[list, list[Sequence]]:
+) -> tuple[list[Any], list[Sequence[Any]]]:
     by, what = _column(clicks, session, SESSIONS), _column(clicks, item, ITEMS)
     when = time or next((name for name in TIMES if name in clicks), None)
     if when is not None:

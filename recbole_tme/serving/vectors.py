@@ -26,10 +26,11 @@ def item_vectors(saved: SavedModel) -> np.ndarray:
     """
     model = build_model(saved, torch.device("cpu"))
     with torch.no_grad():
+        embedding = getattr(model, "item_embedding", None)
         if isinstance(model, SessionRecommender):
             table = model.item_vectors()
-        elif isinstance(getattr(model, "item_embedding", None), nn.Embedding):
-            table = model.item_embedding.weight
+        elif isinstance(embedding, nn.Embedding):
+            table = embedding.weight
         else:
             raise UserError(f"model {saved.name} has no item vectors")
         # Row 0 is the padding; some of RecBole's models have a row for a mask behind the last item.
@@ -62,8 +63,8 @@ def export_vectors(saved: SavedModel, out: Path) -> tuple[int, int]:
     if beside is not None:
         _write_rows(beside, ["item", "title"], names, "," if out.suffix == ".npy" else "\t")
     if out.suffix == ".npy":
-        with replacing(out) as file:
-            np.save(file, vectors)
+        with replacing(out) as content:
+            np.save(content, vectors)
     elif out.suffix == ".parquet":
         _write_parquet(out, names, vectors)
     elif out.suffix == ".tsv":
@@ -71,7 +72,7 @@ def export_vectors(saved: SavedModel, out: Path) -> tuple[int, int]:
     else:
         head = ["item", "title", *(f"v{k}" for k in range(vectors.shape[1]))]
         _write_rows(out, head, ((*name, *map(float, row)) for name, row in zip(names, vectors)), ",")
-    return vectors.shape
+    return len(vectors), vectors.shape[1]
 
 
 def _write_rows(path: Path, head, rows, delimiter: str) -> None:
