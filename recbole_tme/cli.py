@@ -11,10 +11,11 @@ import traceback
 from collections.abc import Sequence
 
 from recbole_tme import __version__
-from recbole_tme.errors import Interrupted, UserError
+from recbole_tme.errors import OF_THE_SYSTEM, Interrupted, UserError, os_problem
 from recbole_tme.models.plugins import plugin_to_blame
 from recbole_tme.utils.installing import recbole_missing
 from recbole_tme.utils.spelling import did_you_mean
+from recbole_tme.utils.tabular import printable
 
 # Each is a module of ``commands`` with add_arguments(parser) and run(arguments), imported when its command is called.
 # One with TAKES_KEYS = True finds the configuration keys among its arguments as ``arguments.overrides``.
@@ -61,11 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with_traceback = "--traceback" in argv
     argv = [word for word in argv if word != "--traceback"]
     try:
-        return dispatch(argv)
+        code = dispatch(argv)
+        # Now, because at exit a full disk would only make the interpreter complain.
+        sys.stdout.flush()
+        return code
     except UserError as error:
         if with_traceback:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Whoever read the output has closed it (| head); Python would complain once more at exit.
@@ -81,10 +85,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if with_traceback:
             raise
         if (blamed := plugin_to_blame(error)) is not None:
-            print(f"error: {blamed}", file=sys.stderr)
+            print(f"error: {printable(str(blamed))}", file=sys.stderr)
+            return 2
+        if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+            print(f"error: {printable(os_problem(error))}", file=sys.stderr)
+            _drop_output()
             return 2
         print(f"error: {_written_down()}", file=sys.stderr)
         return UNEXPECTED
+
+
+def _drop_output() -> None:
+    """What could not be printed is not tried again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def dispatch(argv: list[str]) -> int:

@@ -1,5 +1,24 @@
 """The exceptions that mean "the input is wrong" or "the user stopped it", as opposed to "the program is wrong"."""
 
+from __future__ import annotations
+
+import errno
+
+# What the system refuses for reasons that lie with the user's folders, disks and names, not with this program.
+OF_THE_SYSTEM = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EMFILE, errno.ESTALE, errno.ENOTEMPTY),
+}
+
+
+def os_problem(error: OSError) -> str:
+    """One line on what the system refuses, and where it says so."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return f"{reason}: the output cannot be written; free space or send it elsewhere"
+    name = error.filename if isinstance(error.filename, str) else str(error.filename)
+    return f"{name}: {reason}; see that it is there, that you may read and write it, and that the disk has room"
+
 
 class UserError(Exception):
     """A problem the user can fix.

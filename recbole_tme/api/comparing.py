@@ -22,7 +22,7 @@ from recbole_tme.report.comparison import ranking, write_report
 from recbole_tme.report.section import Section
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.utils import tabular
-from recbole_tme.utils.files import write_json, writing
+from recbole_tme.utils.files import alone_in, write_json, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,9 +180,12 @@ def carry_out(
     folder = Path(out or Path(config["run_dir"]) / config["dataset"] / f"compare-{planned.hash()}")
     fingerprint = planned.protocol.fingerprint
     jobs = [Job(row.name, config, fingerprint, log_file(folder, row.name, config)) for row, config in planned.runs()]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        ended = do_all(jobs, workers, ray_address)
-        return finish(folder, planned, ended, None if row is None else row.name)
+        with alone_in(folder):
+            ended = do_all(jobs, workers, ray_address)
+            return finish(folder, planned, ended, None if row is None else row.name)
     except KeyboardInterrupt:
         raise Interrupted("the same command goes on where this one stopped") from None
 
@@ -226,8 +229,6 @@ def finish(out: Path, planned: Plan, ended: Sequence[Ended], reference: str | No
     directories = [one.directory for one in ended if one.directory is not None]
     failures = [failure(one) for one in ended if one.directory is None]
     record = plan_record(planned, ended)
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
     for name, content in (("plan.json", record), ("failures.json", failures)):
         write_json(out / name, content)
     # By directory: a row's name in the report may be shorter, where others of its model failed.

@@ -39,6 +39,8 @@ COMMON = (
 )
 # What a model of a comparison cannot have of its own, and where it is said.
 ELSEWHERE = {"model": "--models", "dataset": "--dataset", "seed": "--seeds", "plugin": "--plugin"}
+# Far more than anyone trains.
+MOST_SEEDS = 1_000
 # A comma or a space, unless it is inside brackets.
 _COMMA, _SPACE = (re.compile(rf"{sign}(?![^\[{{]*[\]}}])") for sign in (",", r"\s+"))
 
@@ -242,6 +244,9 @@ def parse_seeds(text: str, first: int) -> list[int]:
     words = [word.strip() for word in text.strip().strip("[]").split(",") if word.strip()]
     if not words or not all(word.isdecimal() for word in words):
         raise UserError(f"--seeds: {text!r} is neither a number of seeds, such as 3, nor a list of them, such as 1,2,3")
+    # Longer ones are no number a machine can hold, and would take their time to be read.
+    if max(map(len, words)) > 18:
+        raise UserError(f"--seeds: {max(words, key=len)[:20]}... is too large; seeds are whole numbers below 2^32")
     numbers = list(map(int, words))
     if len(set(numbers)) < len(numbers):
         raise UserError(f"--seeds: {text} has a seed twice; leave one out")
@@ -249,6 +254,11 @@ def parse_seeds(text: str, first: int) -> list[int]:
         return numbers
     if numbers[0] == 0:
         raise UserError("--seeds: 0 seeds are none; write --seeds=3")
+    if numbers[0] > MOST_SEEDS:
+        raise UserError(
+            f"--seeds: {numbers[0]} seeds of each model would never end; at most {MOST_SEEDS}, or one seed written as "
+            f"{numbers[0]},"
+        )
     return [first + i for i in range(numbers[0])]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,14 @@ from recbole_tme.config.load import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.schema.yamlfile import read_settings
+from recbole_tme.utils.shapes import read_json
 
 # What a comparison says itself.
 NAMING = ("model", "backbone", "dataset", "seed")
+
+
+# What is shown of a search; the rest is handed on.
+RECORD_SHAPE = {"trials?": int, "seconds?": float, "budget?": (type(None), str)}
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,4 @@ def read_record(best: Path) -> dict[str, Any]:
     file = best.with_name("study.json")
     if not file.is_file():
         return {}
-    try:
-        record = json.loads(file.read_bytes())
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise UserError(f"{file} is damaged; remove it, or run the search again")
-    return record
+    return read_json(file, RECORD_SHAPE, "it is damaged; remove it, or run the search again")

@@ -94,8 +94,12 @@ class Ranks:
                 arrays = {name: file[name] for name in names}
         except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{path}: not a readable ranks file ({error}); evaluate the run again") from error
-        if len({array.shape for array in arrays.values()}) != 1:
+        if len({array.shape for array in arrays.values()}) != 1 or arrays["better"].ndim != 1:
             raise UserError(f"{path}: its arrays differ in length; evaluate the run again")
+        for name, array in arrays.items():
+            kind, word = ("b", "true or false") if name.startswith("is_") else ("iu", "whole numbers")
+            if array.dtype.kind not in kind or (array.dtype.kind == "i" and len(array) and array.min() < 0):
+                raise UserError(f"{path}: {name} must hold {word}; evaluate the run again")
         return cls(**arrays)
 
 

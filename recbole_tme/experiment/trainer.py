@@ -20,7 +20,7 @@ from recbole_tme.models.plugins import is_foreign
 from recbole_tme.nn import distributed
 from recbole_tme.nn.row_optim import clippable
 from recbole_tme.recbole_patches.patches import tensorboard_in
-from recbole_tme.runs.checkpoint import load_checkpoint, restore_model, restore_optimizer, save_checkpoint
+from recbole_tme.runs.checkpoint import fitting, load_checkpoint, restore_model, restore_optimizer, save_checkpoint
 from recbole_tme.utils.files import writing
 from recbole_tme.utils.randomness import rng_state, set_rng_state
 
@@ -220,8 +220,12 @@ class SessionTrainer(Trainer):
         """
         path = self.run.checkpoint_file(self.phase)
         state = load_checkpoint(path, items=self.items, model=self.config.registered_name, map_location=self.device)
-        restore_model(self.model, state, path)
-        restore_optimizer(self.optimizer, state, path)
+        with fitting(path):
+            restore_model(self.model, state, path)
+            restore_optimizer(self.optimizer, state, path)
+            self._take_over(state, train_data)
+
+    def _take_over(self, state: dict, train_data) -> None:
         self.scheduler.load_state_dict(state["scheduler"])
         train_data.load_state_dict(state["loader"])
         self.start_epoch = state["epoch"] + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from recbole_tme.errors import UserError
 from recbole_tme.report.evaluated import ModelRuns
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.utils.shapes import read_json
 
 # Words of a command line that say where things lie.
 FOLDERS = re.compile(r" --(run_dir|data_path)[= ]\S+")
@@ -38,6 +38,24 @@ class Costs:
     device: str | None
 
 
+_NOTHING = type(None)
+SHAPE = {
+    "cost?": (
+        _NOTHING,
+        {
+            **dict.fromkeys(("query_ms?", "peak_memory_mb?", "threads?"), (_NOTHING, float)),
+            "device?": (_NOTHING, str),
+        },
+    ),
+    "beyond_accuracy?": (_NOTHING, {str: (_NOTHING, float)}),
+    "spectrum?": (_NOTHING, [float]),
+    "examples?": (
+        _NOTHING,
+        [{"instance": int, "session": [str], "target": str, "rank": float, "recommended": [str]}],
+    ),
+}
+
+
 def read_details(run: RunDirectory) -> dict:
     """A run's ``details.json``; empty where the file is missing.
 
@@ -47,13 +65,7 @@ def read_details(run: RunDirectory) -> dict:
     file = run.details_file
     if not file.is_file():
         return {}
-    try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is not the details.json of a run; remove it, or run the model again")
-    return content
+    return read_json(file, SHAPE, "this is not the details.json of a run; remove it, or run the model again")
 
 
 def costs(model: ModelRuns, details: Sequence[Mapping]) -> Costs:
@@ -90,8 +102,8 @@ def read_command(run: RunDirectory) -> str | None:
     """The command line that made a run, without the folders of the machine it ran on, which are nobody else's business;
     ``None`` where it is not known."""
     try:
-        command = json.loads(run.environment_file.read_bytes()).get("command")
-    except (OSError, ValueError, AttributeError):
+        command = run.read_environment().get("command")
+    except UserError:
         return None
     return None if command is None else FOLDERS.sub("", command)
 
@@ -105,8 +117,11 @@ def read_history(run: RunDirectory) -> list[dict[str, float | str]]:
     file = run.history_file
     if not file.is_file():
         return []
-    with file.open(newline="") as lines:
-        return [_figures(row, file) for row in csv.DictReader(lines)]
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return [_figures(row, file) for row in csv.DictReader(lines)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{file}: {error}; it should be the history.csv that a run wrote") from error
 
 
 def _figures(row: Mapping[str, str], file: Path) -> dict[str, float | str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recbole_tme.report.sheets import Sheet
+from recbole_tme.utils import tabular
 
 ESCAPES = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -16,6 +17,7 @@ ESCAPES = {
 def escaped(text: str) -> str:
     """Text that LaTeX prints as it is."""
     # A bracket after the \\ that ends a row would be read as the row's spacing.
+    text = tabular.printable(text.replace("\n", " "))
     return "".join(ESCAPES.get(character, character) for character in text).replace("[", "{[}").replace("]", "{]}")
 
 

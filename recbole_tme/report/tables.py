@@ -97,7 +97,7 @@ def protocol_of(result: Mapping) -> Protocol:
 
 def caption(protocol: Protocol) -> str:
     """What stands above a table: its data set, and the protocol in words."""
-    return f"**{protocol.dataset}** (protocol {protocol.fingerprint}): {'; '.join(protocol.lines())}."
+    return f"**{tabular.escaped(protocol.dataset)}** (protocol {protocol.fingerprint}): {'; '.join(protocol.lines())}."
 
 
 def mean_of(runs: Sequence[dict], metric: str) -> float:

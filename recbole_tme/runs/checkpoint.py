@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from recbole_tme.utils.files import write_atomically
 
 FORMAT = "recbole_tme checkpoint"
 VERSION = 1
+# What every checkpoint holds.
+REQUIRED = {"model": str, "items": list, "state_dict": dict}
 _ARRAY = "__numpy_array__"
 
 
@@ -75,9 +78,14 @@ def load_checkpoint(
     content = _load(path, map_location)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of this program; train the model again to get one")
-    if content["version"] != VERSION:
-        raise UserError(f"{path} has checkpoint version {content['version']}, this program reads {VERSION}; upgrade it")
+    if content.get("version") != VERSION:
+        raise UserError(
+            f"{path} has checkpoint version {content.get('version')}, this program reads {VERSION}; upgrade it"
+        )
     payload = {key: _restore(value) for key, value in content.items() if key not in ("format", "version")}
+    missing = [key for key in REQUIRED if not isinstance(payload.get(key), REQUIRED[key])]
+    if missing:
+        raise UserError(f"{path} is damaged: {missing[0]} is missing or of another type; use another one")
     if model is not None and payload["model"] != model:
         raise UserError(
             f"{path} is a checkpoint of {payload['model']}, not of {model}; name that model or another file"
@@ -85,8 +93,23 @@ def load_checkpoint(
     if items is not None:
         check_catalogue(payload["items"], items, path)
     for part in ("state_dict", "best_state"):
-        check_weights(payload.get(part) or {}, path)
+        with fitting(path):
+            check_weights(payload.get(part) or {}, path)
     return payload
+
+
+@contextmanager
+def fitting(path: Path | str) -> Iterator[None]:
+    """Turn what fails where a checkpoint's state is taken over into one line: the state is damaged or another's.
+
+    Raises:
+        UserError: the block raised what values of wrong types and shapes raise.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} holds a state that does not fit ({reason}); use another checkpoint") from error
 
 
 def check_catalogue(stored: Sequence[str], items: Sequence[str], path: Path | str) -> None:
@@ -126,6 +149,11 @@ def restore_model(model: Any, payload: Mapping[str, Any], path: Path | str) -> N
     Raises:
         UserError: the weights have other names or shapes than the model's.
     """
+    own = model.state_dict()
+    for name, value in payload["state_dict"].items():
+        # torch would round, and say nothing.
+        if name in own and value.is_floating_point() != own[name].is_floating_point():
+            raise UserError(f"{path} does not fit the model ({name} is {value.dtype}, not {own[name].dtype})")
     try:
         model.load_state_dict(payload["state_dict"])
     except RuntimeError as error:

@@ -25,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
 import platform
 import shutil
@@ -40,6 +39,29 @@ from recbole_tme.config.load import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.schema.yamlfile import read_settings
 from recbole_tme.utils.files import partial_path, remove_leftovers, write_atomically, write_json, writing
+from recbole_tme.utils.shapes import read_json
+
+# The files' content, as far as something reads it; see :func:`~recbole_tme.utils.shapes.read_json`.
+_NOTHING = type(None)
+PROTOCOL_SHAPE = {
+    **dict.fromkeys(("dataset", "data_sha256", "select_on", "fingerprint?"), str),
+    **dict.fromkeys(("items", "train_instances", "valid_instances", "test_instances", "test_sessions"), int),
+    "max_clicks": int,
+    "retrain": bool,
+}
+METRICS_SHAPE = {
+    "model": str,
+    "dataset?": str,
+    "seed": int,
+    "best_epoch?": int,
+    "valid?": (_NOTHING, {str: float}),
+    "test": {str: float},
+    "slices": {str: {"instances": int, "metrics": {str: float}}},
+    **dict.fromkeys(("tie_share?", "parameters?", "epoch_seconds?", "seconds?"), (_NOTHING, float)),
+    "protocol": PROTOCOL_SHAPE,
+    "settings?": {str: (_NOTHING, bool, float, str, list, dict)},
+}
+ENVIRONMENT_SHAPE = {"protocol": PROTOCOL_SHAPE, "command?": (_NOTHING, str)}
 
 REPORTED_PACKAGES = ("recbole_tme", "recbole", "torch", "numpy", "pandas", "scipy", "pyarrow", "ray")
 
@@ -224,10 +246,7 @@ class RunDirectory:
         Raises:
             UserError: the file is missing or damaged.
         """
-        try:
-            return json.loads(self.environment_file.read_bytes())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.environment_file} cannot be read ({error}); start a new run") from error
+        return read_json(self.environment_file, ENVIRONMENT_SHAPE, "start a new run")
 
     def write_history(self, rows: Sequence[Mapping]) -> None:
         """Write all epochs so far; columns are the union of the rows' keys in order of appearance."""
@@ -267,12 +286,7 @@ def read_result(file: Path) -> dict:
     Raises:
         UserError: the file is not one, or it is in a run directory whose configuration cannot be read.
     """
-    try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        result = None
-    if not isinstance(result, dict) or not {"model", "seed", "protocol", "test", "slices"} <= set(result):
-        raise UserError(f"{file} is not the metrics.json of a run; name one, or a run directory")
+    result = read_json(file, METRICS_SHAPE, "this is not the metrics.json of a run; name one, or a run directory")
     config = file.with_name("config.yaml")
     if "settings" not in result and config.is_file():
         result["settings"] = result_settings(read_settings(config).values)

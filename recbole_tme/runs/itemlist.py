@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +9,9 @@ import numpy as np
 
 from recbole_tme.errors import UserError
 from recbole_tme.utils.files import write_json
+from recbole_tme.utils.shapes import read_json
+
+SHAPE = {"items": [str], "clicks": [int], "titles": {str: str}}
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ class ItemList:
         Raises:
             UserError: the file is missing, damaged or something else.
         """
+        content = read_json(path, SHAPE, "this is not a readable item list; make it anew")
+        ids, titles = content["items"], content["titles"]
         try:
-            content = json.loads(path.read_bytes())
-            ids, titles = [str(item) for item in content["items"]], dict(content["titles"])
             clicks = np.array(content["clicks"], dtype=np.int64)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{path} is not a readable item list ({error}); make it again") from error
+        except OverflowError as error:
+            raise UserError(f"{path}: a number of clicks is out of range; make it anew") from error
         if clicks.shape != (len(ids),):
             raise UserError(f"{path} has {len(ids)} items but {clicks.size} numbers of clicks; make it again")
         return cls(ids, clicks, titles)

@@ -22,11 +22,13 @@ from recbole_tme.runs.checkpoint import read_weights
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.saved import SavedModel, build_model
 from recbole_tme.utils.files import new_folder, write_json, writing
+from recbole_tme.utils.shapes import mismatch, read_json
 
 FORMAT = "recbole_tme bundle"
 VERSION = 1
 MANIFEST, WEIGHTS, ITEMS = "bundle.json", "model.safetensors", "catalogue.json"
 BLOCK = 2**20
+SHAPE = {"model": str, "settings": dict, "files": {str: dict}}
 
 
 def is_bundle(path: Path) -> bool:
@@ -116,11 +118,8 @@ def read_manifest(file: Path) -> dict:
     Raises:
         UserError: it is damaged, or of another format or version.
     """
-    try:
-        manifest = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged ({error}); copy the bundle again") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    manifest = read_json(file, {}, "it is damaged; copy the bundle again")
+    if manifest.get("format") != FORMAT:
         raise UserError(f"{file} is no bundle of this program; recbole-tme bundle RUN --out=DIR makes one")
     if manifest.get("version") != VERSION:
         raise UserError(
@@ -129,6 +128,9 @@ def read_manifest(file: Path) -> dict:
         )
     if manifest.pop("sha256", None) != digest(manifest):
         raise UserError(f"{file} is damaged: its checksum is not its own; copy the bundle again")
+    wrong = mismatch(manifest, SHAPE)
+    if wrong is not None:
+        raise UserError(f"{file}: {wrong}; make the bundle anew")
     return manifest
 
 

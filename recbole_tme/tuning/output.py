@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +15,11 @@ from recbole_tme.tuning.journal import FAILED, FINISHED, OPEN, STOPPED, Trial
 from recbole_tme.tuning.study import Study
 from recbole_tme.utils import tabular
 from recbole_tme.utils.files import write_atomically, write_json
+from recbole_tme.utils.shapes import read_json
 
 # Lines of the live table: the running trials first, then the best ones.
 LIVE_ROWS = 12
+SHAPE = {"final": [{"error?": (type(None), str), "test?": (type(None), {str: float})}]}
 
 
 def write_results(study: Study, final: Sequence[dict[str, Any]] = ()) -> None:
@@ -180,7 +181,5 @@ def _short(value: Any) -> str:
 
 def read_final(folder: Path) -> list[dict[str, Any]]:
     """The final runs that a study's ``study.json`` knows of."""
-    try:
-        return json.loads((folder / "study.json").read_text(encoding="utf-8"))["final"]
-    except (OSError, ValueError, KeyError):
-        return []
+    file = folder / "study.json"
+    return read_json(file, SHAPE, "remove it; it is written again")["final"] if file.exists() else []

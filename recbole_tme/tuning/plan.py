@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,17 @@ from typing import Any
 from recbole_tme.errors import UserError
 from recbole_tme.experiment.cluster import Resources
 from recbole_tme.utils.files import write_json
+from recbole_tme.utils.shapes import read_json
 
 _PART = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?P<unit>s|m|h|d|gpuh)?")
+_NUMBER = (type(None), float)
+SHAPE = {
+    **dict.fromkeys(("settings", "given", "fixed"), dict),
+    **dict.fromkeys(("search", "scheduler"), str),
+    "seed": int,
+    "budget": {"trials": (type(None), int), "seconds": _NUMBER, "gpu_hours": _NUMBER},
+    "resources": {"cpus": float, "gpus": float},
+}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -92,10 +100,11 @@ class Plan:
         Raises:
             UserError: the folder is not a study folder.
         """
+        file = folder / "plan.json"
+        if not file.exists():
+            raise UserError(f"{folder} is not the folder of a study: it has no plan.json")
+        plan = read_json(file, SHAPE, "start a new study")
         try:
-            plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
             return cls(**{**plan, "budget": Budget(**plan["budget"]), "resources": Resources(**plan["resources"])})
-        except FileNotFoundError:
-            raise UserError(f"{folder} is not a study folder: it has no plan.json") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'plan.json'} cannot be read ({error}); start a new study") from error
+        except TypeError as error:
+            raise UserError(f"{file} cannot be read ({error}); start a new study") from error

@@ -46,6 +46,8 @@ NOT_TUNABLE = {
 }
 # How often a value is drawn again instead of moved to a neighbouring one.
 REDRAWN = 0.25
+# Values of one key that are listed.
+MOST_STEPS = 100_000
 # A best value this near to an end of a range, as a share of it, lies on its border.
 BORDER = 0.02
 
@@ -298,6 +300,10 @@ def _range(key: Key, kind: str, given: list, place: str) -> tuple[Any, Any, floa
     if kind != "quniform":
         return low, high, None
     steps = (high - low) / given[2] if given[2] > 0 else 0
+    if steps > MOST_STEPS:
+        raise UserError(
+            f"{place}: {key.name}: the step {given[2]} gives {steps:.3g} values; at most {MOST_STEPS:,}, or uniform"
+        )
     if steps < 1 or not math.isclose(steps, round(steps), rel_tol=1e-9):
         raise UserError(f"{place}: {key.name}: the step {given[2]} does not divide the range [{low}, {high}]")
     key.check(low + given[2], place)
