@@ -23,10 +23,22 @@ from recbole_tme.recbole_patches.patches import tensorboard_in
 from recbole_tme.runs.checkpoint import fitting, load_checkpoint, restore_model, restore_optimizer, save_checkpoint
 from recbole_tme.utils.files import writing
 from recbole_tme.utils.randomness import rng_state, set_rng_state
+from recbole_tme.utils.shapes import mismatch
 
 if TYPE_CHECKING:
     from recbole_tme.runs.directory import RunDirectory
 
+# What a checkpoint holds of a training, besides the model and its optimiser.
+STATE_SHAPE = {
+    **dict.fromkeys(("epoch", "best_epoch", "cur_step"), int),
+    **dict.fromkeys(("scheduler", "loader", "rng"), dict),
+    "rng_of_other_processes?": [dict],
+    "best_state": dict,
+    "best_valid_score": float,
+    "best_valid_result": (type(None), {str: float}),
+    "finished": bool,
+    "history": [{"phase": str, "train_seconds": float}],
+}
 # A NaN is looked for this often: on a GPU each look waits for the device.
 CHECK_EVERY = 50
 
@@ -226,6 +238,9 @@ class SessionTrainer(Trainer):
             self._take_over(state, train_data)
 
     def _take_over(self, state: dict, train_data) -> None:
+        wrong = mismatch(state, STATE_SHAPE)
+        if wrong is not None:
+            raise ValueError(wrong)
         self.scheduler.load_state_dict(state["scheduler"])
         train_data.load_state_dict(state["loader"])
         self.start_epoch = state["epoch"] + 1

@@ -102,7 +102,7 @@ def read_command(run: RunDirectory) -> str | None:
     """The command line that made a run, without the folders of the machine it ran on, which are nobody else's business;
     ``None`` where it is not known."""
     try:
-        command = run.read_environment().get("command")
+        command = read_json(run.environment_file, {"command?": (_NOTHING, str)}, "").get("command")
     except UserError:
         return None
     return None if command is None else FOLDERS.sub("", command)

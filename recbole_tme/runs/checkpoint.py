@@ -76,9 +76,9 @@ def load_checkpoint(
     path = Path(path)
     _verify_archive(path)
     content = _load(path, map_location)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or not _is(content.get("format"), FORMAT):
         raise UserError(f"{path} is not a checkpoint of this program; train the model again to get one")
-    if content.get("version") != VERSION:
+    if not _is(content.get("version"), VERSION):
         raise UserError(
             f"{path} has checkpoint version {content.get('version')}, this program reads {VERSION}; upgrade it"
         )
@@ -295,6 +295,11 @@ def _verify_archive(path: Path) -> None:
         raise UserError(f"checkpoint {path} is damaged ({error}); use another one") from error
     if damaged is not None:
         raise UserError(f"checkpoint {path} is damaged (wrong checksum of {damaged}); use another one")
+
+
+def _is(value: Any, wanted: str | int) -> bool:
+    """Whether a value is one of plain data; a tensor's comparison is a tensor."""
+    return type(value) is type(wanted) and value == wanted
 
 
 def _load(path: Path, map_location: Any) -> Any:

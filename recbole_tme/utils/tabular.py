@@ -10,7 +10,7 @@ from collections.abc import Sequence
 # What a spreadsheet begins a formula with.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # What Markdown reads as more than itself: HTML, links, code, emphasis at a word's edge, and the borders of cells.
-_MARKS = re.compile(r"[|<>`\[\]\\*]|\b_|_\b")
+_MARKS = re.compile(r"[|<>`\[\]\\]|\*(?!$)|\b_|_\b")
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -194,7 +194,7 @@ def test_the_same_run_twice_is_refused_as_a_second_seed(toy_runs, tmp_path, caps
     [
         ("ranks.npz", b"", "ranks.npz: not a readable ranks file"),
         ("ranks.npz", None, "ranks.npz: not a readable ranks file"),
-        ("metrics.json", b"{}", "metrics.json is not the metrics.json of a run"),
+        ("metrics.json", b"{}", "metrics.json: model is missing; this is not the metrics.json of a run"),
         ("metrics.json", None, "holds no finished run"),
         ("config.yaml", b"a: [", "config.yaml:1: not valid YAML"),
         ("config.yaml", None, "holds no finished run"),
