@@ -229,6 +229,8 @@ def finish(out: Path, planned: Plan, ended: Sequence[Ended], reference: str | No
     directories = [one.directory for one in ended if one.directory is not None]
     failures = [failure(one) for one in ended if one.directory is None]
     record = plan_record(planned, ended)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     for name, content in (("plan.json", record), ("failures.json", failures)):
         write_json(out / name, content)
     # By directory: a row's name in the report may be shorter, where others of its model failed.

@@ -239,8 +239,11 @@ class SessionTrainer(Trainer):
 
     def _take_over(self, state: dict, train_data) -> None:
         wrong = mismatch(state, STATE_SHAPE)
-        if wrong is not None:
-            raise ValueError(wrong)
+        if wrong is not None or not state["history"]:
+            raise ValueError(wrong or "history has no epoch")
+        best, last = ({k: v.shape for k, v in state[part].items()} for part in ("best_state", "state_dict"))
+        if best != last and state["best_epoch"] >= 0:
+            raise ValueError("best_state holds other weights than state_dict")
         self.scheduler.load_state_dict(state["scheduler"])
         train_data.load_state_dict(state["loader"])
         self.start_epoch = state["epoch"] + 1
