@@ -15,8 +15,8 @@ from helpers.stock_recbole import make_data, write_presplit
 from recbole.trainer import Trainer
 from torch.nn import functional as F
 
+from recbole_tme.api.listing import list_keys
 from recbole_tme.cli import main
-from recbole_tme.commands.list import key_rows
 from recbole_tme.config.load import load_config
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
@@ -277,7 +277,7 @@ def test_spellings_of_a_backbone_are_one_configuration():
 
 
 def test_keys_are_the_backbones_and_its_own():
-    rows = {row[0]: row for row in key_rows("ATSRec", "SASRec")}
+    rows = {row[0]: row for row in list_keys("ATSRec", "SASRec").values.tolist()}
     config = load_config("ATSRec", "toy", config_dict={"backbone": "SASRec"})
     assert set(rows) | {"model", "dataset"} == set(config.plain())
     assert rows["n_heads"][5] == "model/SASRec.yaml" and rows["adv_epsilon"][5] == "model/ATSRec.yaml"
