@@ -17,7 +17,7 @@ wide. A model that no seed can change has one row and no first term.
 The seeds' variances of two models are pooled as in Student's test, unless an F test at the level .1 tells them apart;
 then each model has its own as in Welch's test. Of 3 v 3 seeds with equal variances Welch's test alone rejects in 3.5 %
 of cases where 5 % are meant, Student's in 10 % where one model's seeds differ ten times as much as the other's; this
-rule stays between 4.5 % and 8 % (``benchmarks/seed_tests.py``).
+rule stays between 4.5 % and 9 % (``benchmarks/seed_tests.py``).
 
 Sources: the crossed two-way random model (Searle, Casella and McCulloch, "Variance components", 1992); degrees of
 freedom by Satterthwaite (Biometrics Bulletin 1946), as in Welch's test.
