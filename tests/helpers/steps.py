@@ -13,7 +13,8 @@ MODELS = {
     "SRGNN": {},
     "TMEGNN": {"rank_low": 3, "rank_high": 20},
     "TMEGNNDP": {"rank_low": 3, "rank_high": 20},
-    "DANSeR": {},
+    # How many neighbours a session has, only the device knows: learning from them waits for it.
+    "DANSeR": {"neighbours": False},
 }
 LOSS_TYPES = [(name, loss_type) for name in MODELS for loss_type in ("full", "sampled", "scalable")]
 LOSS_TYPES.remove(("DANSeR", "scalable"))
