@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_tme.data.loader import DEFAULT_LENGTH_BUCKET, bucketed_batches
-from recbole_tme.experiment.run import deterministic
+from recbole_tme.experiment.surroundings import deterministic
 from recbole_tme.nn.losses import catalogue_cross_entropy
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}

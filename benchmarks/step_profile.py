@@ -14,7 +14,7 @@ from recbole_tme.config.load import load_config, parse_overrides
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.evaluation.protocol import load_data
-from recbole_tme.experiment.run import deterministic
+from recbole_tme.experiment.surroundings import deterministic
 from recbole_tme.experiment.trainer import named_losses
 
 N_STEPS = 7

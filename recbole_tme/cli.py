@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -105,6 +106,8 @@ def _drop_output() -> None:
 
 def dispatch(argv: list[str]) -> int:
     """Call the sub-command; options alone mean ``run``, nothing at all means ``help``."""
+    if "_ARGCOMPLETE" in os.environ:
+        complete()
     if not argv or argv[0] in ("--help", "-h"):
         print(overview())
         return 0
@@ -124,6 +127,19 @@ def dispatch(argv: list[str]) -> int:
     command.add_arguments(parser)
     arguments = parse(parser, argv if argv[0].startswith("-") else argv[1:], getattr(command, "TAKES_KEYS", False))
     return command.run(arguments) or 0
+
+
+def complete() -> None:
+    """Answer a shell that asks for completions, and exit; ``eval "$(register-python-argcomplete recbole-tme)"`` lets it
+    ask. Nothing happens without the package argcomplete."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        parser = argparse.ArgumentParser(prog="recbole-tme")
+        commands = parser.add_subparsers()
+        for name in COMMANDS:
+            importlib.import_module(f"recbole_tme.commands.{name}").add_arguments(commands.add_parser(name))
+        argcomplete.autocomplete(parser)
 
 
 class Parser(argparse.ArgumentParser):

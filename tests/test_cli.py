@@ -216,6 +216,18 @@ def test_every_help_fits_the_terminal_and_imports_nothing_heavy(name, tmp_path):
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("recbole-tme sig", "significance"), ("recbole-tme serve --wat", "--watch")]
+)
+def test_a_shell_is_offered_commands_and_options(typed, offered):
+    pytest.importorskip("argcomplete")
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": typed, "COMP_POINT": str(len(typed)), "PYTHONPATH": str(ROOT)}
+    # argcomplete answers on file descriptor 8.
+    command = f"{sys.executable} -m recbole_tme 8>&1 >/dev/null 2>&1"
+    done = subprocess.run(["bash", "-c", command], env=os.environ | asked, capture_output=True, text=True)
+    assert offered in done.stdout
+
+
 def test_the_version_is_the_packages(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"recbole-tme {recbole_tme.__version__}"

@@ -19,7 +19,8 @@ from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.experiment.blend import Blend
-from recbole_tme.experiment.run import check_same_data, deterministic, prepare_phase, working_in
+from recbole_tme.experiment.run import check_same_data, prepare_phase
+from recbole_tme.experiment.surroundings import deterministic, working_in
 from recbole_tme.runs.checkpoint import write_weights
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.itemlist import ItemList

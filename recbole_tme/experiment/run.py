@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import statistics
-import sys
 import time
-import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,24 +16,24 @@ from torch import nn
 
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.sessions import SessionData
-from recbole_tme.errors import Interrupted, PluginError, UserError
+from recbole_tme.errors import Interrupted, UserError
 from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
 from recbole_tme.evaluation.plausibility import implausible
 from recbole_tme.evaluation.protocol import Protocol, load_data, trained_on
-from recbole_tme.evaluation.ranks import NonFiniteScores, Ranks, rank_all
+from recbole_tme.evaluation.ranks import Ranks, rank_all
 from recbole_tme.evaluation.summary import result_report
 from recbole_tme.experiment.blend import Trained, blend, with_members
 from recbole_tme.experiment.details import evaluate_test
 from recbole_tme.experiment.loading import Loaders, build_model
 from recbole_tme.experiment.parallel import in_processes
+from recbole_tme.experiment.surroundings import blaming_plugin, deterministic, refusing_nan, working_in
 from recbole_tme.experiment.trainer import SessionTrainer
 from recbole_tme.models.blend import Blend
-from recbole_tme.models.plugins import blaming
 from recbole_tme.nn import distributed
 from recbole_tme.runs.checkpoint import write_weights
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.itemlist import ItemList
-from recbole_tme.utils.files import alone_in, writing
+from recbole_tme.utils.files import writing
 from recbole_tme.utils.hardware import keep_freed_memory
 
 logger = logging.getLogger()
@@ -276,83 +273,3 @@ def rank_targets(model, loader, config: SessionConfig) -> Ranks:
     """
     with refusing_nan():
         return rank_all(model, loader, config["device"], config["show_progress"])
-
-
-@contextmanager
-def blaming_plugin(directory: RunDirectory, config: SessionConfig, resuming: bool):
-    """Turn what a third party's model raises into one line. Where there are epochs to resume from, the log gets the
-    traceback; else there is nothing to keep, and the directory is removed.
-
-    Raises:
-        PluginError: in the place of what the model raised; names its file, line and class.
-    """
-    try:
-        with blaming(config.model_class):
-            yield
-    except PluginError as error:
-        if not distributed.is_main():
-            raise
-        if not resuming and not directory.history_file.exists():
-            directory.remove()
-            raise
-        with writing(directory.log_file), directory.log_file.open("a", encoding="utf-8") as log:
-            log.writelines(traceback.format_exception(error.__cause__ or error))
-        raise PluginError(f"{error}; the traceback is in {directory.log_file}") from error.__cause__
-
-
-@contextmanager
-def refusing_nan():
-    """Turn scores of NaN into one line that says what to do."""
-    try:
-        yield
-    except NonFiniteScores as error:
-        raise UserError(f"{error}; lower learning_rate or set clip_grad_norm") from error
-
-
-@contextmanager
-def deterministic(wanted: bool):
-    """Make torch's operations repeatable bit for bit while a run lasts.
-
-    A seed alone is not enough: with several threads, gradients of indexing are added up in the order in which the
-    threads happen to arrive. Operations that have no repeatable form only warn.
-    """
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(wanted, warn_only=True)
-    # Every tensor is written before it is read; filling them first would only cost time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
-
-
-@contextmanager
-def working_in(directory: RunDirectory):
-    """Keep other runs out of the directory and its log up to date while a run lasts; in the main process."""
-    if not distributed.is_main():
-        yield
-        return
-    with alone_in(directory.path), logging_to(directory.log_file):
-        yield
-
-
-@contextmanager
-def logging_to(path: Path):
-    """Send log lines to standard error and to a file."""
-    with writing(path):
-        to_file = logging.FileHandler(path, encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handlers: list[logging.Handler] = [to_file, logging.StreamHandler(sys.stderr)]
-    before = logger.level
-    logger.setLevel(logging.INFO)
-    for handler in handlers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-        for handler in handlers:
-            logger.removeHandler(handler)
-            handler.close()

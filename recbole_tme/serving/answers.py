@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Kinds of notes that are shown, the most frequent first.
 NOTES = 3
@@ -69,3 +73,22 @@ class Skipped:
         for note, count in self._notes.most_common(NOTES):
             parts.append(note if self.sessions == 1 else f"{note}: {count} of {self.sessions} sessions")
         return "; ".join(parts)
+
+
+def as_frame(names: Sequence, answers: Sequence[Recommendation], titles: Mapping[str, str]) -> pd.DataFrame:
+    """A row per recommended item, with what the session is called; with a column ``title`` where there are titles."""
+    import pandas as pd
+
+    sizes = [len(answer.items) for answer in answers]
+    items = [item for answer in answers for item in answer.items]
+    named = [titles.get(item, "") for item in items]
+    return pd.DataFrame(
+        {
+            "session": [name for name, size in zip(names, sizes) for _ in range(size)],
+            "rank": np.concatenate([np.arange(0), *(np.arange(1, size + 1) for size in sizes)]),
+            "item": pd.Series(items, dtype=object),
+            **({"title": pd.Series(named, dtype=object)} if titles else {}),
+            "score": np.concatenate([np.zeros(0), *(answer.scores for answer in answers)]),
+            "source": pd.Series(np.repeat([answer.source for answer in answers], sizes), dtype=object),
+        }
+    )

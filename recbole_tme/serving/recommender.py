@@ -16,7 +16,7 @@ from recbole_tme.errors import UserError
 from recbole_tme.models.base import SessionRecommender
 from recbole_tme.models.foundation import Interaction
 from recbole_tme.models.training_free.base import TrainingFree
-from recbole_tme.serving.answers import Recommendation, Skipped
+from recbole_tme.serving.answers import Recommendation, Skipped, as_frame
 from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.given import given_sessions
 from recbole_tme.serving.index_search import LARGEST_K, UsedIndex, best_first, checked_index
@@ -146,27 +146,13 @@ class Recommender:
         Raises:
             UserError: ``k`` is impossible, a session is no list, a rule is none, or the model's scores hold NaN.
         """
-        import pandas as pd
-
         names, clicks = given_sessions(sessions, session, item, time)
         answers, skipped = list(self.answers(clicks, k, exclude_seen, rules)), Skipped()
         for answer in answers:
             skipped.add(answer)
         if skipped:
             logger.warning("%s", skipped)
-        sizes = [len(answer.items) for answer in answers]
-        items = [item for answer in answers for item in answer.items]
-        titles = [self.titles.get(item, "") for item in items]
-        return pd.DataFrame(
-            {
-                "session": [name for name, size in zip(names, sizes) for _ in range(size)],
-                "rank": np.concatenate([np.arange(0), *(np.arange(1, size + 1) for size in sizes)]),
-                "item": pd.Series(items, dtype=object),
-                **({"title": pd.Series(titles, dtype=object)} if self.titles else {}),
-                "score": np.concatenate([np.zeros(0), *(answer.scores for answer in answers)]),
-                "source": pd.Series(np.repeat([answer.source for answer in answers], sizes), dtype=object),
-            }
-        )
+        return as_frame(names, answers, self.titles)
 
     def answers(
         self, sessions: Iterable[Iterable], k: int = 20, exclude_seen: bool = False, rules: GivenRules = None

@@ -50,11 +50,11 @@ def read_sessions(
     if form == "lines":
         yield from _lines(source)
         return
+    try:
+        from recbole_tme.data.readers.clicklog import read_log
+    except ImportError as error:
+        raise UserError(f"reading click logs needs {error.name}: pip install duckdb pyarrow") from None
     with _files(source) as files, _naming(source, files):
-        try:
-            from recbole_tme.data.readers.clicklog import read_log
-        except ImportError as error:
-            raise UserError(f"reading click logs needs {error.name}: pip install duckdb pyarrow") from None
         log, _ = read_log(files, columns or LogColumns(), record, needs_time=False, by_last_click=False)
     for name, start, stop in zip(log.sessions.ids, log.sessions.offsets, log.sessions.offsets[1:]):
         yield NamedSession(name, list(log.tokens[log.sessions.items[start:stop]]))

@@ -11,7 +11,8 @@ from typing import Any
 
 from recbole_tme.config.load import SessionConfig, load_config
 from recbole_tme.evaluation.protocol import load_data
-from recbole_tme.experiment.run import deterministic, logging_to, prepare_phase
+from recbole_tme.experiment.run import prepare_phase
+from recbole_tme.experiment.surroundings import deterministic, logging_to
 from recbole_tme.experiment.trainer import SessionTrainer
 from recbole_tme.runs.checkpoint import load_checkpoint, save_checkpoint
 from recbole_tme.runs.directory import RunDirectory

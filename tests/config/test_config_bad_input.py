@@ -51,7 +51,7 @@ BAD_SETTINGS = [
     ("--learning_rate=.inf", "learning_rate must be a finite number"),
     ("--learning_rate=1e38", "learning_rate must be float"),
     ("--learning_rate", "--learning_rate needs a value: float"),
-    ("--learning_rate=", "learning_rate must be float"),
+    ("--learning_rate=", r"learning_rate needs a value: float in \(0, 100\]"),
     ("--learning_rate=~", "learning_rate must not be empty"),
     ("--train_batch_size=0", r"train_batch_size must be int in \[1, 1000000\], not 0"),
     ("--train_batch_size=64.5", "train_batch_size must be int"),

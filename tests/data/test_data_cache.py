@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_written_to_has_none(folder, monkeypatch, caplog
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr("os.open", refuse)
     assert_same(read_cached(folder, "toy"), read_dataset(folder, "toy"))
     assert not (folder / "toy.cache.npz").exists() and not caplog.records
 

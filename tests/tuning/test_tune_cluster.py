@@ -133,7 +133,6 @@ def in_worker(what: str):
 
     return {
         "folder": os.getcwd(),
-        "argv": sys.argv,
         "threads": torch.get_num_threads(),
         "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
     }
@@ -153,7 +152,6 @@ def listening() -> list[str]:
 def test_workers_see_the_callers_place_and_failures_come_back(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["recbole-tme", "tune"])
     half = Resources(cpus=0.5)
     with connected(None, half):
         outcomes = {outcome.index: outcome for outcome in call_all(in_worker, [("ask",), ("fail",), ("die",)], half)}
@@ -161,7 +159,6 @@ def test_workers_see_the_callers_place_and_failures_come_back(tmp_path, monkeypa
     assert addresses and all("127.0.0.1" in address for address in addresses)
     assert outcomes[0].value == {
         "folder": str(tmp_path),
-        "argv": ["recbole-tme", "tune"],
         "threads": 1,
         "OMP_NUM_THREADS": "1",
     }
