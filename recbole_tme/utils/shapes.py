@@ -9,9 +9,14 @@ from typing import Any
 from recbole_tme.errors import UserError
 
 # What words a type has in a message.
-_WORDS = {
-    **{dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a whole number"},
-    **{float: "a number", type(None): "null"},
+_WORDS: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "null",
 }
 
 

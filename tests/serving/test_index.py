@@ -242,7 +242,7 @@ def test_the_command_says_its_recall_when_it_makes_it(tmp_path, capsys):
     shown = []
     for extra in ([], ["--index=faiss"], ["--index=faiss"]):
         item = Recommender.load(run).items[0]
-        assert main(["recommend", str(run), f"--input={write(tmp_path, item)}", "--format=csv", "-k3", *extra]) == 0
+        assert main(["recommend", str(run), f"--input={write(tmp_path, item)}", "-k3", *extra]) == 0
         shown.append(capsys.readouterr())
     assert "recall@20" in shown[1].err and "recall@20" not in shown[0].err + shown[2].err
     columns = [[row.rsplit(",", 2)[0] for row in one.out.splitlines()] for one in shown]
