@@ -7,7 +7,7 @@ import itertools
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from recbole_tme.commands import options
 from recbole_tme.commands.log_columns import add_column_arguments, log_columns

@@ -12,7 +12,7 @@ import uuid
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from recbole_tme.errors import UserError
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from recbole_tme.errors import UserError, WrongResult
 from recbole_tme.nn import distributed

@@ -11,7 +11,7 @@ from recbole.trainer import Trainer
 from recbole.utils import early_stopping
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from recbole_tme.errors import UserError, WrongResult
 from recbole_tme.models.base import named

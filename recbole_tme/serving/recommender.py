@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
+# The numbers of the known items of each session, and the names of the unknown ones.
+Best = tuple[np.ndarray, np.ndarray]
+Asked = Sequence[tuple[list[int], list[str]]]
 
 # Sets of rules that are kept in numbers: some bytes for every item and set.
 KEPT_RULES = 16
@@ -112,6 +116,12 @@ class Recommender:
         """
         where = checked_device(device)
         return cls(read_saved(Path(path)), where, index, items)
+
+    def __repr__(self) -> str:
+        return f"<Recommender: {self.name} over {len(self.items):,} items>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>"
 
     def recommend(
         self,
@@ -235,7 +245,7 @@ class Recommender:
         return known, [name for name in names if name not in self._number]
 
     def _answer_batch(
-        self, batch: Sequence[tuple[list[int], list[str]]], k: int, exclude_seen: bool, rules: CompiledRules | None
+        self, batch: Asked, k: int, exclude_seen: bool, rules: CompiledRules | None
     ) -> Iterator[Recommendation]:
         if rules is not None:
             yield from self._answer_by_rules(batch, k, rules)
@@ -251,9 +261,7 @@ class Recommender:
                 scores, source = self.clicks[places].astype(np.float64), "popularity"
             yield Recommendation([self.items[place] for place in places], scores, source, unknown)
 
-    def _answer_by_rules(
-        self, batch: Sequence[tuple[list[int], list[str]]], k: int, rules: CompiledRules
-    ) -> Iterator[Recommendation]:
+    def _answer_by_rules(self, batch: Asked, k: int, rules: CompiledRules) -> Iterator[Recommendation]:
         asked = [known for known, _ in batch if known]
         rows = iter(self._scores(asked) if asked else ())
         are_logs = not isinstance(self.model, TrainingFree)
@@ -282,18 +290,14 @@ class Recommender:
     def _unit_vectors(self, places: np.ndarray) -> np.ndarray:
         return self._vectors[places]
 
-    def _best(
-        self, sessions: Sequence[list[int]], k: int, exclude_seen: bool
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _best(self, sessions: Sequence[list[int]], k: int, exclude_seen: bool) -> Iterator[Best]:
         """Places in the catalogue and scores of each session's best items."""
         seen = [np.unique(session) - 1 if exclude_seen else np.arange(0) for session in sessions]
         if self.index is not None and k <= LARGEST_K:
             return self._best_found(sessions, k, seen)
         return self._best_of_all(sessions, k, seen)
 
-    def _best_of_all(
-        self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _best_of_all(self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]) -> Iterator[Best]:
         scores = self._scores(sessions)
         for row, places in zip(scores, seen):
             row[places] = -np.inf
@@ -306,9 +310,7 @@ class Recommender:
                 of_chosen = row[chosen]
             yield chosen, of_chosen
 
-    def _best_found(
-        self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _best_found(self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]) -> Iterator[Best]:
         fields = self._fields(sessions)
         with self._lock, one_thread():
             items, scores = self._search.best(fields, k + max(map(len, seen)))

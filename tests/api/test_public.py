@@ -90,6 +90,7 @@ def test_where_there_is_no_run_the_line_says_so(tmp_path):
 
 def test_recommendations_have_titles_and_count_sessions_from_1(trained):
     items = trained.recommender.items
+    assert "TMEGNN over 80 items" in repr(trained.recommender) and "80 items" in trained.recommender._repr_html_()
     table = trained.recommend([items[:2], items[3:4]], k=3)
     assert table["session"].tolist() == [1] * 3 + [2] * 3 and table["rank"].tolist() == [1, 2, 3] * 2
 
@@ -139,7 +140,7 @@ def test_a_data_set_is_prepared_and_prints_what_is_in_it(tmp_path):
     clicks = pd.DataFrame({"visit": np.repeat(range(60), 3), "sku": list("abcdef") * 30, "when": range(180)})
     clicks.to_csv("clicks.csv", index=False)
     found = prepare("clicks.csv", "shop", session="visit", item="sku", time="when")
-    assert found.path == Path("dataset_atomic/shop") and "sessions" in str(found)
+    assert found.path == Path("dataset_atomic/shop") and "sessions" in str(found) and "<pre>" in found._repr_html_()
     assert run("SPop", found.name, data_path=str(found.path.parent), show_progress=False,
                topk=[1], valid_metric="MRR@1").dataset == "shop"  # fmt: skip
 
