@@ -226,9 +226,14 @@ def _written_down() -> str:
     """Keep the traceback of an unexpected exception in a file; returns the line that names both."""
     error = sys.exc_info()[1]
     said = (str(error).strip().splitlines() or [""])[0]
-    with tempfile.NamedTemporaryFile("w", prefix="recbole-tme-", suffix=".log", delete=False, encoding="utf-8") as file:
-        file.write(f"recbole-tme {__version__}: {sys.argv}\n{traceback.format_exc()}")
+    text = f"recbole-tme {__version__}: {sys.argv}\n{traceback.format_exc()}"
+    try:
+        handle, name = tempfile.mkstemp(prefix="recbole-tme-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        name = "what it prints with --traceback"
     return (
-        f"this is a fault of recbole-tme ({type(error).__name__}: {said}); please report it with {file.name} and what "
+        f"this is a fault of recbole-tme ({type(error).__name__}: {said}); please report it with {name} and what "
         f"recbole-tme doctor prints"
     )

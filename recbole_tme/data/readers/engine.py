@@ -83,18 +83,22 @@ def engine() -> Iterator[Engine]:
             f"reading click logs needs {error.name}, which is not installed: pip install duckdb pyarrow"
         ) from None
     with tempfile.TemporaryDirectory(prefix="recbole-tme-") as folder:
-        connection = duckdb.connect(
-            str(Path(folder) / "log.duckdb"),
-            config={
-                "memory_limit": MEMORY,
-                "threads": THREADS,
-                "temp_directory": folder,
-                "preserve_insertion_order": True,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "enable_external_file_cache": False,
-            },
-        )
+        try:
+            connection = duckdb.connect(
+                str(Path(folder) / "log.duckdb"),
+                config={
+                    "memory_limit": MEMORY,
+                    "threads": THREADS,
+                    "temp_directory": folder,
+                    "preserve_insertion_order": True,
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                    "enable_external_file_cache": False,
+                },
+            )
+        except duckdb.IOException as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"the temporary folder {folder} cannot be written to ({reason}); set TMPDIR") from None
         try:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")
