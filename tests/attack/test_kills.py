@@ -24,7 +24,7 @@ RUNS = {"SPop": ["--model=SPop", *QUICK[:4]], "SRGNN": ["--model=SRGNN", *QUICK,
 def fault_points(words, place, scratch) -> list[str]:
     """The names of a command's fault points."""
     log = scratch / "points"
-    outcome = command(*words, scratch=scratch, before=kill_at(None, place, log))
+    outcome = command(*words, before=kill_at(None, place, log))
     assert outcome.code == 0, outcome.err
     return log.read_text().splitlines()
 
@@ -49,13 +49,13 @@ def test_a_run_killed_at_any_fault_point_is_resumed_or_was_never_there(model, tm
     assert len(points) > 20
     for number, point in enumerate(points):
         shutil.rmtree(place, ignore_errors=True)
-        killed = command(*words, scratch=scratch, before=kill_at(number, place, scratch / "points"))
+        killed = command(*words, before=kill_at(number, place, scratch / "points"))
         assert killed.code == -9, point
         for directory in [file.parent for file in place.rglob("config.yaml") if file.parent.name[0] != "."]:
-            resumed = command("run", f"--resume={directory}", scratch=scratch)
+            resumed = command("run", f"--resume={directory}")
             assert resumed.code == 0 and not resumed.problem(), f"{point}: {resumed.err}"
             assert results(place) == [expected], point
-        again = command(*words, scratch=scratch)
+        again = command(*words)
         assert again.code == 0 and not again.problem(), f"{point}: {again.err}"
         assert all(one == expected for one in results(place)), point
         assert leftovers(place) == [], point
@@ -79,7 +79,7 @@ def test_a_data_set_killed_at_any_fault_point_is_the_old_one_or_the_new_one(tmp_
     def fresh():
         shutil.rmtree(place, ignore_errors=True)
         if overwrite:
-            assert command(*prepare, str(old), scratch=scratch).code == 0
+            assert command(*prepare, str(old)).code == 0
 
     def items():
         return len(read_dataset(place / "set", "set").tokens) - 1
@@ -94,15 +94,15 @@ def test_a_data_set_killed_at_any_fault_point_is_the_old_one_or_the_new_one(tmp_
         assert before != wanted
     for number, point in enumerate(points):
         fresh()
-        assert command(*words, scratch=scratch, before=kill_at(number, place, scratch / "points")).code == -9, point
+        assert command(*words, before=kill_at(number, place, scratch / "points")).code == -9, point
         # Whoever reads meanwhile finds a whole data set, or none where there was none.
-        audit = command("audit", "set", f"--data_path={place}", scratch=scratch)
+        audit = command("audit", "set", f"--data_path={place}")
         assert audit.code == (0 if (place / "set").exists() else 2) and not audit.problem(), f"{point}: {audit.err}"
         if (place / "set").exists():
             assert items() in (wanted, before), point
         else:
             assert not overwrite, point
-        again = command(*prepare, "--overwrite", str(new), scratch=scratch)
+        again = command(*prepare, "--overwrite", str(new))
         assert again.code == 0 and items() == wanted, f"{point}: {again.err}"
         assert leftovers(place) == [], point
 
@@ -111,14 +111,14 @@ def test_a_comparison_killed_at_any_fault_point_is_written_by_the_same_command(t
     place, scratch = tmp_path / "runs", tmp_path / "scratch"
     scratch.mkdir()
     for model in ("SPop", "SR"):
-        assert command("run", f"--model={model}", "--dataset=toy", f"--run_dir={place}", scratch=scratch).code == 0
+        assert command("run", f"--model={model}", "--dataset=toy", f"--run_dir={place}").code == 0
     out = tmp_path / "out"
     words = ["compare", "--models=SPop,SR", "--dataset=toy", f"--run_dir={place}", f"--out={out}"]
     points = fault_points(words, out, scratch)
     expected = sorted(path.name for path in out.rglob("*"))
     for number, point in enumerate(points):
         shutil.rmtree(out)
-        assert command(*words, scratch=scratch, before=kill_at(number, out, scratch / "points")).code == -9, point
-        again = command(*words, scratch=scratch)
+        assert command(*words, before=kill_at(number, out, scratch / "points")).code == -9, point
+        again = command(*words)
         assert again.code == 0 and not again.problem(), f"{point}: {again.err}"
         assert sorted(path.name for path in out.rglob("*")) == expected, point

@@ -2,8 +2,11 @@
 
 import builtins
 import contextlib
+import ctypes
+import importlib
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -14,7 +17,13 @@ from pathlib import Path
 from recbole_tme.cli import main
 
 ENDS = (0, 1, 2, 130)
-NOBODY = 65534
+# What commands import when they are called: each child would import it again.
+HEAVY = (
+    *("api.comparing", "api.preparing", "api.running", "commands.leakcheck", "data.prepare", "experiment.run"),
+    *("report.comparison", "report.significance", "serving.bundle", "serving.from_run", "serving.recommend"),
+)
+for name in ("torch._dynamo", "torch.utils.tensorboard", *(f"recbole_tme.{name}" for name in HEAVY)):
+    importlib.import_module(name)
 
 
 @dataclass
@@ -37,46 +46,50 @@ class Outcome:
         return None
 
 
-def command(*words, scratch: Path, before=None, seconds: float = 120) -> Outcome:
+def command(*words, before=None, seconds: float = 120) -> Outcome:
     """Run ``recbole-tme`` in a child of this process, which has imported everything already.
 
     Args:
         words: the command line.
-        scratch: a folder for what it prints, which the attack does not touch.
         before: called in the child first.
         seconds: after which it is killed.
     """
-    out, err = scratch / "out", scratch / "err"
-    with out.open("wb") as out_file, err.open("wb") as err_file:
-        child = os.fork()
-        if child == 0:
-            code = 99
-            try:
-                os.dup2(out_file.fileno(), 1)
-                os.dup2(err_file.fileno(), 2)
-                sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
-                sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-                if before is not None:
-                    before()
-                code = main([str(word) for word in words])
-            except SystemExit as exit_:
-                code = exit_.code if isinstance(exit_.code, int) else 1
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                with contextlib.suppress(Exception):
-                    sys.stderr.flush()
-                os._exit(code)
-    deadline = time.monotonic() + seconds
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
+    pipes = {1: os.pipe(), 2: os.pipe()}
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            for number, (_, write) in pipes.items():
+                os.dup2(write, number)
+            if before is not None:
+                before()
+            sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
+            sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+            code = main([str(word) for word in words])
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stderr.flush()
+            os._exit(code)
+    printed = {read: b"" for read, write in pipes.values() if os.close(write) is None}
+    deadline, left = time.monotonic() + seconds, set(printed)
+    while left:
+        for read in select.select(list(left), [], [], 1)[0]:
+            part = os.read(read, 2**16)
+            printed[read] += part
+            if not part:
+                left.discard(read)
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
-        time.sleep(0.005)
+            break
+    _, status = os.waitpid(child, 0)
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    return Outcome(code, out.read_text(errors="replace"), err.read_text(errors="replace"))
+    for read in printed:
+        os.close(read)
+    return Outcome(code, *(text.decode(errors="replace") for text in printed.values()))
 
 
 def kill_at(number: int | None, root: Path, log: Path):
@@ -134,15 +147,8 @@ def full_disk(largest: int):
     return install
 
 
-def as_nobody() -> None:
-    """A ``before`` for :func:`command`: for root no folder is closed."""
+def without_privileges() -> None:
+    """A ``before`` for :func:`command`: for root no folder is closed, unless it gives its capabilities up."""
     if os.getuid() == 0:
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-
-
-def give_away(folder: Path) -> None:
-    """Let the user of :func:`as_nobody` own a folder and all in it."""
-    if os.getuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset(header, none) == 0
