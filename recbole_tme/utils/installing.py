@@ -21,16 +21,21 @@ def pip_install(what: str) -> str:
 
 
 def install_extra(extra: str) -> str:
-    """The command that installs one of the project's extras (``tune``, ``serve``, ...)."""
+    """The command that installs one of the project's extras (``tune``, ``serve``, ...) from where the project came from:
+    the clone that it was installed from or is run from, else the package index."""
     # Slow to import, and this module is imported by everybody.
     import importlib.metadata
+    import json
+    from urllib.parse import unquote, urlparse
 
     try:
-        importlib.metadata.distribution("recbole_tme")
+        origin = importlib.metadata.distribution("recbole_tme").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:
         # A clone that is run without being installed.
         return pip_install(f"'{CLONE}[{extra}]'")
-    return pip_install(f"'recbole_tme[{extra}]'")
+    url = urlparse(json.loads(origin)["url"] if origin else "")
+    source = unquote(url.path) if url.scheme == "file" else "recbole_tme"
+    return pip_install(f"'{source}[{extra}]'")
 
 
 def install_recbole() -> str:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,5 +89,11 @@ def test_an_extra_of_a_clone_is_installed_from_the_clone(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
     assert installing.install_extra("tune").endswith(f"pip install '{ROOT}[tune]'")
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: object())
-    assert installing.install_extra("tune").endswith("pip install 'recbole_tme[tune]'")
+    for recorded, source in (
+        ('{"dir_info": {"editable": true}, "url": "file:///home/me/re%20po"}', "/home/me/re po"),
+        ('{"url": "git+https://example.org/it"}', "recbole_tme"),
+        (None, "recbole_tme"),
+    ):
+        found = SimpleNamespace(read_text=lambda name, recorded=recorded: recorded)
+        monkeypatch.setattr(importlib.metadata, "distribution", lambda name, found=found: found)
+        assert installing.install_extra("tune").endswith(f"pip install '{source}[tune]'")
