@@ -21,7 +21,7 @@ def pip_install(what: str) -> str:
 
 
 def install_extra(extra: str) -> str:
-    """The command that installs one of the project's extras (``tune``, ``serve``, ...) from where the project came from:
+    """The command that installs an extra of the project (``tune``, ``serve``, ...) from where the project came from:
     the clone that it was installed from or is run from, else the package index."""
     # Slow to import, and this module is imported by everybody.
     import importlib.metadata
