@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
@@ -77,6 +78,10 @@ def _fetch(url: str, part: Path, timeout: float) -> str:
     return digest.hexdigest()
 
 
+# Text is packed ten to thirty times smaller; what is packed far smaller is made to fill a disk.
+MOST_TIMES, HARMLESS_BYTES = 100, 10**8
+
+
 def extract_zip(archive: Path, folder: Path) -> None:
     """Unpack a zip file into a folder, and nothing outside it.
 
@@ -85,14 +90,19 @@ def extract_zip(archive: Path, folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as content:
+            unpacked, packed = sum(member.file_size for member in content.infolist()), archive.stat().st_size
+            if unpacked > max(HARMLESS_BYTES, MOST_TIMES * packed):
+                raise UserError(
+                    f"{archive}: {packed:,} bytes that unpack to {unpacked:,} are no log; unpack it yourself if it is"
+                )
             for member in content.infolist():
                 path = PurePosixPath(member.filename.replace("\\", "/"))
-                if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+                if path.is_absolute() or ".." in path.parts or ":" in str(path).split("/")[0]:
                     raise UserError(f"{archive}: member {member.filename!r} would lie outside its folder; not unpacked")
                 if stat.S_ISLNK(member.external_attr >> 16):
                     raise UserError(f"{archive}: member {member.filename!r} is a link; not unpacked")
             content.extractall(folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise UserError(f"{archive}: a damaged or incomplete zip file ({error}); fetch it again") from None
     except OSError as error:
         raise UserError(f"{archive}: cannot be unpacked ({error.strerror or error})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +27,13 @@ GPU_CHUNK = 2**26
 SCORES_AT_ONCE = 2**27
 # (session, item) pairs scored at once for a model that can only score pairs.
 PAIRS_CHUNK = 2**16
+
+
+# What numpy raises over files that are missing, cut off, flipped or of another kind.
+UNREADABLE = (
+    *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class NonFiniteScores(ValueError):
@@ -92,7 +100,7 @@ class Ranks:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in names}
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path}: not a readable ranks file ({error}); evaluate the run again") from error
         if len({array.shape for array in arrays.values()}) != 1 or arrays["better"].ndim != 1:
             raise UserError(f"{path}: its arrays differ in length; evaluate the run again")

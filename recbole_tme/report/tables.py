@@ -81,10 +81,10 @@ def one_table(models: dict[str, list[dict]]) -> str:
     rows = []
     for model in ordered:
         runs = models[model]
-        cells = [model, str(len(runs)), *(cell([run["test"][metric] for run in runs]) for metric in METRICS)]
+        cells = [model, str(len(runs)), *(cell_of([run["test"] for run in runs], metric) for metric in METRICS)]
         for kind in ("repeat", "new"):
-            parts = [run["slices"][kind]["metrics"]["hit@20"] for run in runs if kind in run["slices"]]
-            cells.append(cell(parts) if parts else "-")
+            parts = [run["slices"][kind]["metrics"] for run in runs if kind in run["slices"]]
+            cells.append(cell_of(parts, "hit@20"))
         cells.append(f"{statistics.median(run['epoch_seconds'] for run in runs):.0f}")
         rows.append(cells)
     return f"{caption(protocol)}\n\n{tabular.markdown(head, rows)}"
@@ -101,7 +101,14 @@ def caption(protocol: Protocol) -> str:
 
 
 def mean_of(runs: Sequence[dict], metric: str) -> float:
-    return statistics.fmean(run["test"][metric] for run in runs)
+    """Mean over runs; 0 where one was evaluated without this metric."""
+    return statistics.fmean(run["test"].get(metric, 0.0) for run in runs)
+
+
+def cell_of(parts: Sequence[Mapping[str, float]], metric: str) -> str:
+    """A metric's cell; "-" where a run was evaluated without it (another ``topk`` or ``metrics``)."""
+    values = [part[metric] for part in parts if metric in part]
+    return cell(values) if values and len(values) == len(parts) else "-"
 
 
 def cell(values: Sequence[float]) -> str:

@@ -57,7 +57,8 @@ METRICS_SHAPE = {
     "valid?": (_NOTHING, {str: float}),
     "test": {str: float},
     "slices": {str: {"instances": int, "metrics": {str: float}}},
-    **dict.fromkeys(("tie_share?", "parameters?", "epoch_seconds?", "seconds?"), (_NOTHING, float)),
+    **dict.fromkeys(("tie_share?", "parameters?", "seconds?"), (_NOTHING, float)),
+    "epoch_seconds": float,
     "protocol": PROTOCOL_SHAPE,
     "settings?": {str: (_NOTHING, bool, float, str, list, dict)},
 }

@@ -1,6 +1,8 @@
 """Numbers that would cost without end, folders in use, names that steer what shows them: refused or made harmless."""
 
+import shutil
 import time
+import zipfile
 
 import pytest
 
@@ -33,12 +35,37 @@ def test_a_number_that_would_never_end_is_refused_at_once(tmp_path, words, said,
     assert said in line and len(line) < 400 and time.perf_counter() - started < 30
 
 
+@pytest.mark.parametrize(
+    ("member", "size", "said"),
+    [
+        (".", 9, "log.zip"),
+        ("log.csv", 3 * 10**8, "are no log"),
+        ("../log.csv", 9, "outside"),
+    ],
+)
+def test_zip_files_made_to_harm(tmp_path, member, size, said, capsys):
+    with zipfile.ZipFile(tmp_path / "log.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo(member), b"0" * size, zipfile.ZIP_DEFLATED)
+    before = shutil.disk_usage(tmp_path).free
+    assert main(["prepare", "log.zip", "--name=set", "--out=data"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and (said in line or member == ".")
+    assert before - shutil.disk_usage(tmp_path).free < 10**8 and not (tmp_path / "data").exists()
+
+
 def test_two_comparisons_in_one_folder(tmp_path, capsys):
     words = ["compare", "--models=SPop,SR", "--dataset=toy", "--run_dir=runs", "--out=out"]
     (tmp_path / "out").mkdir()
     with alone_in(tmp_path / "out"):
         assert main(words) == 2
     assert "out is in use: " in capsys.readouterr().err and list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_run_of_other_metrics_has_its_row_in_a_table(capsys):
+    assert main(["run", "--model=SPop", "--dataset=toy", "--run_dir=runs", "--topk=[3]", "--valid_metric=MRR@3"]) == 0
+    capsys.readouterr()
+    assert main(["table", "runs"]) == 0
+    assert "| SPop | 1 | - |" in capsys.readouterr().out
 
 
 def test_names_do_not_steer_what_shows_them():

@@ -57,6 +57,8 @@ def commands(folder, directory):
     yield ["bundle", str(directory), f"--out={folder / 'again'}"]
     yield ["leakcheck", str(directory), "--instances=4"]
     yield ["run", f"--resume={directory}"]
+    yield ["show", str(directory)]
+    yield ["list", "runs", f"--run_dir={directory.parents[2]}"]
 
 
 def endure(words, capfd, what):
