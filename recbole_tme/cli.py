@@ -193,7 +193,7 @@ def overview() -> str:
     lines = [
         "recbole-tme: session-based recommendation with RecBole",
         "",
-        "usage: recbole-tme COMMAND [options]      recbole-tme COMMAND --help explains one",
+        "usage: recbole-tme COMMAND [options]    recbole-tme COMMAND --help explains one",
     ]
     for group, commands in GROUPS.items():
         lines += ["", group]
@@ -201,7 +201,7 @@ def overview() -> str:
             lines.append(f"  {name:<13} {line}")
     lines += [
         "",
-        "recbole-tme run trains TMEGNN on data that every install has; a first try of your own:",
+        "recbole-tme run trains TMEGNN on data that every install has. A first try:",
         "  recbole-tme run --model=SRGNN --dataset=ml100k-sessions --epochs=3",
     ]
     return "\n".join(lines)

@@ -199,7 +199,7 @@ def test_the_program_introduces_all_its_commands(argv, capsys):
     assert set(COMMANDS) <= modules and not Path("runs").exists()
     for name in COMMANDS:
         assert f"\n  {name} " in printed, name
-    assert max(map(len, printed.splitlines())) <= 100
+    assert max(map(len, printed.splitlines())) <= 80
     assert all(f"\n{group}\n" in printed for group in ("data", "train", "compare", "deploy"))
 
 

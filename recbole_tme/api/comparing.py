@@ -91,7 +91,7 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        shown = [name for name in ("seeds", "P@20", "P@20 low", "P@20 high", "MRR@20", "MRR@20 low", "MRR@20 high")]
+        shown = ("seeds", "P@20", "P@20 low", "P@20 high", "MRR@20", "MRR@20 low", "MRR@20 high")
         frame = self.to_frame()
         return html_table(frame[[name for name in shown if name in frame]], f"{self.protocol['dataset']}; {self.path}")
 

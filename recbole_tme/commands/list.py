@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from recbole_tme.commands import options
 from recbole_tme.errors import UserError
+from recbole_tme.utils.tabular import aligned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,9 +68,8 @@ def key_lines(keys: pd.DataFrame, word: str | None = None) -> Iterator[str]:
         if word is not None and word.lower() not in f"{key['key']} {key['meaning']}".lower():
             continue
         shown += 1
-        facts = "  ".join(
-            part for part in (f"({key['type']})" if key["type"] else "", key["range"], key["file"]) if part
-        )
+        kind = f"({key['type']})" if key["type"] else ""
+        facts = "  ".join(filter(None, (kind, key["range"], key["file"])))
         yield from textwrap.wrap(f"{key['key']} = {key['default'] or 'None'}  {facts}", width, subsequent_indent=INDENT)
         yield from textwrap.wrap(key["meaning"], width, initial_indent=INDENT, subsequent_indent=INDENT)
     if not shown:
@@ -97,11 +97,9 @@ def _print_runs(runs: pd.DataFrame) -> None:
     shown["MB"] = shown["MB"].map("{:.1f}".format)
     # The directory has a line of its own: with it no row would fit a terminal.
     directories = shown.pop("run")
-    heads = list(shown.columns)
-    rows = [heads, *shown.astype(str).values.tolist()]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    for row, directory in zip(rows, ["", *directories]):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    lines = aligned(list(shown.columns), shown.astype(str).values.tolist()).splitlines()
+    for line, directory in zip(lines, ["", *directories]):
+        print(line)
         if directory:
             print(f"{INDENT}{directory}")
 
