@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from recbole_tme.config.load import (
     DEFAULT_DATASET,
     Overrides,
     SessionConfig,
+    command_line,
     load_config,
     parse_overrides,
     result_settings,
@@ -29,7 +29,7 @@ from recbole_tme.evaluation.summary import distinct_names
 from recbole_tme.experiment.run import check_selection
 from recbole_tme.models import registry
 from recbole_tme.models.blend import Blend
-from recbole_tme.schema.yamlfile import flow_text, read_settings
+from recbole_tme.schema.yamlfile import read_settings
 from recbole_tme.utils.spelling import did_you_mean
 
 # What has to be the same for all models of a table, beside the data itself.
@@ -177,11 +177,16 @@ def plan(
     check_selection(first)
     data = load_data(first)
     check_metrics(first["metrics"], first["topk"], first["valid_metric"], len(data.tokens) - 1)
-    words = {"models": models, "dataset": dataset, "seeds": seeds}
-    words |= {"config_files": ",".join(map(str, config_files))} if config_files else {}
-    words |= {"tuned": str(tuned)} if tuned is not None else {}
-    words |= overrides | ({"plugin": first["plugin"]} if first["plugin"] else {})
-    command = shlex.join(["recbole-tme", "compare", *(f"--{key}={flow_text(value)}" for key, value in words.items())])
+    options = {
+        "models": models,
+        "dataset": dataset,
+        "seeds": seeds,
+        "config_files": ",".join(map(str, config_files)) or None,
+        "tuned": tuned,
+        "plugin": first["plugin"],
+    }
+    settings = {key: value for key, value in overrides.items() if key != "plugin"}
+    command = command_line("compare", options, settings)
     return Plan(rows, tuple(numbers), Protocol.of(first, data), command)
 
 

@@ -108,11 +108,8 @@ class SessionConfig(Config):
     def command(self) -> str:
         """The command line that repeats this configuration, from a notebook's settings as from a terminal's."""
         named = registry.naming_settings(self.model_class) | {"dataset": self._settings["dataset"]}
-        settings = named | {key: self._settings[key] for key in sorted(self._given.keys() - named.keys())}
-        if self._settings["plugin"]:
-            settings["plugin"] = self._settings["plugin"]
-        words = [f"--{key}={flow_text(value)}" for key, value in settings.items()]
-        return shlex.join(["recbole-tme", "run", *words])
+        given = {key: self._settings[key] for key in sorted(self._given.keys() - named.keys() - {"plugin"})}
+        return command_line("run", named | {"plugin": self._settings["plugin"]}, given)
 
     def hash(self, ignore: Collection[str] = ()) -> str:
         """The :func:`settings_hash` of this configuration."""
@@ -178,6 +175,17 @@ class Overrides(dict):
     def __init__(self) -> None:
         super().__init__()
         self.texts: dict[str, str | None] = {}
+
+
+def command_line(command: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The command line that gives a sub-command some options of its own, as they are, and configuration keys, whose
+    values :func:`parse_overrides` reads back. An option with a list is given once for each; None leaves it out."""
+    words = []
+    for name, value in options.items():
+        values = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        words += [f"--{name}={one}" for one in values]
+    words += [f"--{key}={flow_text(value)}" for key, value in settings.items()]
+    return shlex.join(["recbole-tme", command, *words])
 
 
 def named_files(text: str) -> list[Path]:

@@ -96,10 +96,13 @@ def parse_value(text: str) -> Any:
 
 
 def flow_text(value: Any) -> str:
-    """A value as :func:`parse_value` reads it back."""
+    """A value as a command line gives it: a text as it is, which a key of texts takes as typed, anything else as
+    :func:`parse_value` reads it back."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return "None"
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).partition("\n...")[0].strip()
+    return str(yaml.safe_dump(value, default_flow_style=True, width=10**6)).partition("\n...")[0].strip()
 
 
 @dataclass(frozen=True)

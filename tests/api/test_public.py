@@ -68,6 +68,20 @@ def test_the_recorded_command_repeats_the_run(trained, tmp_path):
     assert np.array_equal(np.load(again.path / "ranks.npz")["better"], np.load(trained.path / "ranks.npz")["better"])
 
 
+def test_the_recorded_command_names_plugins_and_data_sets_as_they_are(tmp_path):
+    (tmp_path / "my plug.py").write_text(
+        "from recbole_tme.models.tmegnn import TMEGNN\n\n\nclass Plugged(TMEGNN):\n    'A model.'\n"
+    )
+    clicks = pd.DataFrame({"session": np.repeat(range(60), 3), "item": list("abcdef") * 30, "time": range(180)})
+    clicks.to_csv("clicks.csv", index=False)
+    prepare("clicks.csv", "2024")
+    small = {"topk": [1], "valid_metric": "MRR@1", "rank_low": 1, "rank_high": 2} | QUICK
+    first = run("Plugged", "2024", plugin="my plug.py", run_dir="1", **small)
+    assert main(shlex.split(first.command)[1:]) == 0
+    assert len(list(Path("1/2024/Plugged").iterdir())) == 2
+    assert load_run("1").metrics == first.metrics
+
+
 def test_a_run_is_loaded_by_its_directory_a_folder_or_as_the_latest(trained, monkeypatch):
     monkeypatch.chdir(trained.path.parents[2])
     Path("runs").symlink_to(".")
@@ -113,8 +127,9 @@ def test_a_comparison_is_frames_and_a_page():
     assert [one.path for one in again.runs] == [one.path for one in found.runs]
 
 
-def test_what_a_comparison_records_repeats_it(capsys):
-    found = compare(["SPop", "SR n_rules=5"], "toy", seeds=[3], show_progress=False)
+@pytest.mark.parametrize("seeds", [[3], 1])
+def test_what_a_comparison_records_repeats_it(seeds, capsys):
+    found = compare(["SPop", "SR n_rules=5"], "toy", seeds=seeds, show_progress=False)
     command = shlex.split(json.loads((found.path / "plan.json").read_text())["command"])
     assert main([*command[1:], "--dry-run"]) == 0
     assert "2 runs, 0 of them to be trained" in capsys.readouterr().out
