@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections import Counter, defaultdict
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers.plain_config import PlainConfig, as_data
 from helpers.stock_recbole import (
     SPLITS,
     loop_instances,
@@ -27,10 +28,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from recbole_tme.data.dataset import SessionDataset
-from recbole_tme.data.prefixes import resolve_padding
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData
-from recbole_tme.errors import UserError
-from recbole_tme.models import registry
 
 ATTRIBUTES = [
     *("uid_field", "iid_field", "label_field", "time_field", "item_list_length_field", "item_id_list_field"),
@@ -38,25 +36,6 @@ ATTRIBUTES = [
     *("user_feat", "item_feat", "feat_name_list", "field2source", "field2type"),
 ]
 FIELDS = {"session_id", "item_id_list", "item_id", "item_length"}
-
-
-class PlainConfig(defaultdict):
-    """The few keys the data set reads, None for the rest."""
-
-    def __init__(self, **values):
-        super().__init__(
-            lambda: None,
-            {
-                "dataset": "tiny",
-                "USER_ID_FIELD": "session_id",
-                "ITEM_ID_FIELD": "item_id",
-                "LIST_SUFFIX": "_list",
-                "ITEM_LIST_LENGTH_FIELD": "item_length",
-                "MAX_ITEM_LIST_LENGTH": 12,
-                "numerical_features": [],
-                **values,
-            },
-        )
 
 
 def instances_by_token(dataset) -> list[tuple]:
@@ -202,11 +181,6 @@ def session_lists(draw):
     return make_sessions(clicks, "s", flags)
 
 
-def as_data(sessions) -> SessionData:
-    tokens = np.array([PAD_TOKEN, *"abcde"], dtype=object)
-    return SessionData("tiny", train=make_sessions([[5, 5, 5]], "t"), test=sessions, tokens=tokens)
-
-
 @settings(max_examples=80, deadline=None)
 @given(session_lists(), st.integers(1, 8), st.sampled_from(["batch", "max"]), st.randoms(use_true_random=False))
 def test_rows_match_a_loop(sessions, max_length, padding, random):
@@ -323,61 +297,3 @@ def test_copies_and_pickles_keep_the_content(both):
         assert twin.item_num == train.item_num and twin.token2id("item_id", "i2") == 2
         assert str(twin) == str(train)
     assert "The number of items" in str(train) and str(len(both.data.tokens)) in str(train)
-
-
-def test_only_the_most_recent_clicks_are_kept():
-    data = as_data(make_sessions([[1, 2, 3, 4, 5]], "s"))
-    test = SessionDataset(PlainConfig(MAX_ITEM_LIST_LENGTH=2), data).build()[2]
-    assert test[[0, 1, 3]]["item_id_list"].tolist() == [[3, 4], [2, 3], [1, 0]]
-
-
-def test_other_field_names():
-    config = PlainConfig(
-        USER_ID_FIELD="visit", ITEM_ID_FIELD="product", LIST_SUFFIX="_past", ITEM_LIST_LENGTH_FIELD="n"
-    )
-    dataset = SessionDataset(config, as_data(make_sessions([[1, 2]], "s")))
-    assert set(dataset[[0]].columns) == {"visit", "product", "product_past", "n"}
-    assert dataset.product_list_field == dataset.item_id_list_field == "product_past"
-    assert dataset.num("product_past") == 6
-
-
-def test_padding_width_is_decided_by_key_model_class_or_attribute():
-    def config(padding=None, model_class=None):
-        values = PlainConfig(padding=padding)
-        values.model_class = model_class
-        return values
-
-    ours = type("Ours", (), {"variable_length": True})
-    assert resolve_padding(PlainConfig()) == "max"
-    assert resolve_padding(config("auto", ours)) == resolve_padding(config(None, ours)) == "batch"
-    assert resolve_padding(config("auto", object)) == "max"
-    for name, width in {"SASRec": "batch", "ATSRec+SASRec": "batch", "STAMP": "max", "ATSRec+STAMP": "max"}.items():
-        assert resolve_padding(config("auto", registry.resolve(name))) == width
-    assert resolve_padding(config("max", ours)) == "max" and resolve_padding(config("batch", object)) == "batch"
-
-    dataset = SessionDataset(config("max"), as_data(make_sessions([[1, 2, 3]], "s")))
-    built = dataset.build()[2]
-    dataset.padding = "batch"
-    assert dataset.build()[2][[0]]["item_id_list"].shape == (1, 2)
-    assert built.padding == "max" and built[[0]]["item_id_list"].shape == (1, 12)
-
-
-@pytest.mark.parametrize(
-    ("settings_", "data", "words"),
-    [
-        ({"MAX_ITEM_LIST_LENGTH": 0}, None, "MAX_ITEM_LIST_LENGTH: must be a whole number of at least 1, not 0"),
-        ({"MAX_ITEM_LIST_LENGTH": "9"}, None, "MAX_ITEM_LIST_LENGTH"),
-        ({"padding": "wide"}, None, "padding: 'wide' is not one of auto, batch, max"),
-        ({}, as_data(make_sessions([[1], [2]], "s")), "data set tiny: no session of the test split"),
-    ],
-)
-def test_bad_input_is_named(settings_, data, words):
-    with pytest.raises(UserError, match=words) as error:
-        SessionDataset(PlainConfig(**settings_), data or as_data(make_sessions([[1, 2]], "s")))
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("item", [0, 6])
-def test_item_ids_outside_the_catalogue_are_refused(item):
-    with pytest.raises(ValueError, match=r"1\.\.5"):
-        SessionDataset(PlainConfig(), as_data(make_sessions([[1, item]], "s")))
