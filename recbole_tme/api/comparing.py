@@ -112,7 +112,7 @@ def compare(
 ) -> Comparison:
     """Train and evaluate models on the same data by the same protocol, and report on them.
 
-    Finished runs with the same settings are used again and broken-off ones continued.
+    Finished runs with the same settings are used again and interrupted ones continued.
 
     Args:
         models: names, each followed by settings of its own if any: ``["TMEGNN", "TMEGNN triplet_weight=0", "STAN"]``.

@@ -71,7 +71,7 @@ def list_keys(model: str, backbone: str | None = None, plugin: Sequence[PathLike
 
 def list_runs(run_dir: PathLike = "runs") -> pd.DataFrame:
     """The runs below a folder, the oldest first: model, data set, when it began (UTC), seed, validation-selected test
-    MRR@20 in per cent (missing for a run that was broken off), state, size in MB and directory."""
+    MRR@20 in per cent (missing for a run that was interrupted), state, size in MB and directory."""
     import pandas as pd
 
     rows = []
@@ -90,7 +90,7 @@ def list_runs(run_dir: PathLike = "runs") -> pd.DataFrame:
                 "began": pd.to_datetime(run.path.name[:15], format="%Y%m%dT%H%M%S", errors="coerce"),
                 "seed": settings.get("seed"),
                 "MRR@20": None if mrr is None else 100 * mrr,
-                "state": "finished" if run.finished else "broken off" if settings else "damaged",
+                "state": "finished" if run.finished else "interrupted" if settings else "damaged",
                 "MB": size / 1e6,
                 "run": str(run.path),
             }

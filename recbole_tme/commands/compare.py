@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "recbole-tme compare --models=NAME,... [options] [--KEY=VALUE ...]"
     parser.description = (
         "Train and evaluate models on the same data by the same protocol, and report on them with intervals and tests. "
-        "Finished runs with the same settings are used again and broken-off ones continued, so the same command goes "
+        "Finished runs with the same settings are used again and interrupted ones continued, so the same command goes "
         "on where it was stopped. Any configuration key can be set for all models; it is ignored by models "
         "that lack it. Exit code: 0 all done, 1 a model failed, 2 bad input, 130 interrupted."
     )

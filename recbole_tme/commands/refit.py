@@ -12,7 +12,7 @@ TAKES_KEYS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``recbole-tme refit``."""
     parser.description = (
-        "Train a finished run's model anew on train + validation + test, for as many epochs as the run chose, with the "
+        "Retrain a finished run's model on train + validation + test, for as many epochs as the run chose, with the "
         "clicks on new items that the test leaves out. Its metrics are those of the run. Keys of the machine, such as "
         "--device and --threads, may be set."
     )

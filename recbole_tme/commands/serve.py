@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", default=[], metavar="NAME=RUN", help="a further model; requests choose it by name"
     )
     models.add_argument("--split", metavar="NAME=SHARE,...", help="A/B split of the requests that have a key")
-    models.add_argument("--shadow", metavar="NAME", help="a model that is asked too; its answers are only counted")
+    models.add_argument("--shadow", metavar="NAME", help="a model that also answers; its answers are only counted")
     models.add_argument(
         "--watch", type=float, metavar="SECONDS", help="look for changed files so often and reload those models"
     )
@@ -128,7 +128,7 @@ def announce(listener: socket.socket, models: Models, token: str | None) -> None
     names = " and ".join(recommender.name for recommender in recommenders)
     print(f"{address(listener)} recommends with {names}; stop it with Ctrl-C", flush=True)
     if not is_loopback(listener) and token is None:
-        print("note: other machines can reach this address, and nobody is asked for a token", file=sys.stderr)
+        print("note: other machines can reach this address, and no token is required", file=sys.stderr)
 
 
 def check_numbers(args: argparse.Namespace) -> None:

@@ -7,6 +7,11 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``recbole-tme table``."""
+    parser.description = (
+        "Print the results of runs as Markdown tables, one a data set, in per cent; or write them into a file, or keep "
+        "them in a folder of results."
+    )
     parser.add_argument("results", nargs="+", type=Path, help="run directories, metrics.json files or folders of them")
     parser.add_argument(
         "--into",

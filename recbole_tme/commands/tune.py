@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ray-address", help="join a Ray cluster: auto or HOST:PORT (default: this machine alone)")
     parser.add_argument("--resume", nargs="?", const="", metavar="STUDY", help="go on with a study's folder (default: "
                         "the latest of this model and data set)")  # fmt: skip
-    parser.add_argument("--final-seeds", type=int, default=0, metavar="N", help="then train the best settings anew on "
+    parser.add_argument("--final-seeds", type=int, default=0, metavar="N", help="then retrain the best settings on "
                         "train + validation with N seeds, and evaluate each once on test")  # fmt: skip
     parser.add_argument("--compare", action="store_true", help="then compare the tuned --models (recbole-tme compare)")
 

@@ -247,7 +247,7 @@ def load_config(
         config_files: YAML files, later ones win.
         config_dict: settings that beat the files.
         overrides: settings that beat everything, as from :func:`parse_overrides`.
-        ignore: keys to pass over wherever they stand, for settings that are shared with other models.
+        ignore: keys to ignore wherever they stand, for settings that are shared with other models.
 
     Raises:
         UserError: an unknown key, model or word, a wrong type, an impossible value or combination, a broken file; names

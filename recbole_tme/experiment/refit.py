@@ -33,7 +33,7 @@ CHANGEABLE = ("data_path", "run_dir", "device", "gpu_id", "use_gpu", "threads", 
 
 
 def refit(path: Path | str, overrides: Mapping[str, Any] | None = None) -> RunDirectory:
-    """Train a finished run's model anew on train + validation + test, for as many epochs as the run chose.
+    """Retrain a finished run's model on train + validation + test, for as many epochs as the run chose.
 
     Items that only the test's time knows, whose clicks the data set's test leaves out, are trained on, too. Nothing is
     left to measure the new model on: its metrics are those of the run that chose the epochs, and its files say so.
@@ -67,7 +67,7 @@ def refit(path: Path | str, overrides: Mapping[str, Any] | None = None) -> RunDi
     created = RunDirectory.create(
         Path(config["run_dir"]), config["dataset"], config.registered_name, config["seed"], f"all-{config.hash()}"
     )
-    # It gets its name once it is finished: what is broken off leaves nothing.
+    # It gets its name once it is finished: an interrupted refit leaves nothing.
     with created as directory, working_in(directory), deterministic(config["reproducibility"]):
         _train(config, data, selection, directory)
     return directory

@@ -25,7 +25,7 @@ from recbole_tme.nn.sampled_losses import sampled_cross_entropy
 from recbole_tme.nn.scoring import inner_products
 from recbole_tme.nn.unit import CachedUnitRows, unit_rows
 
-# Up to this many items, sessions that are held out are looked at in every step, in larger catalogues in some.
+# Up to this many items, held-out sessions are evaluated in every step, in larger catalogues in some steps.
 ALWAYS_MIXED = 100_000
 
 

@@ -1,4 +1,4 @@
-"""Attention within and across the receptive fields of a graph encoder, which are told apart by their hops."""
+"""Attention within and across the receptive fields of a graph encoder, distinguished by their hops."""
 
 from __future__ import annotations
 

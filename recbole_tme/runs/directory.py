@@ -71,7 +71,7 @@ class RunDirectory:
     """One run's files, by name.
 
     Args:
-        path: an existing directory; see :meth:`create` for a new one and :meth:`open` for a finished or broken-off one.
+        path: an existing directory; :meth:`create` makes a new one, :meth:`open` takes a finished or interrupted one.
     """
 
     def __init__(self, path: Path):

@@ -39,7 +39,7 @@ def named_run(name: Path | str, run_dir: Path | str = "runs", finished: bool = T
 
 
 def runs_below(folder: Path) -> list[RunDirectory]:
-    """All runs at or below a folder, finished or broken off, the oldest first."""
+    """All runs at or below a folder, finished or interrupted, the oldest first."""
     files = folder.rglob("config.yaml") if folder.is_dir() else ()
     # A run's name begins with the time when it began.
     return [RunDirectory(file.parent) for file in sorted(files, key=lambda file: (file.parent.name, str(file)))]

@@ -44,12 +44,12 @@ class ItemList:
         Raises:
             UserError: the file is missing, damaged or something else.
         """
-        content = read_json(path, SHAPE, "this is not a readable item list; make it anew")
+        content = read_json(path, SHAPE, "this is not a readable item list; make it again")
         ids, titles = content["items"], content["titles"]
         try:
             clicks = np.array(content["clicks"], dtype=np.int64)
         except OverflowError as error:
-            raise UserError(f"{path}: a number of clicks is out of range; make it anew") from error
+            raise UserError(f"{path}: a number of clicks is out of range; make it again") from error
         if clicks.shape != (len(ids),):
             raise UserError(f"{path} has {len(ids)} items but {clicks.size} numbers of clicks; make it again")
         return cls(ids, clicks, titles)

@@ -130,7 +130,7 @@ def read_manifest(file: Path) -> dict:
         raise UserError(f"{file} is damaged: its checksum is not its own; copy the bundle again")
     wrong = mismatch(manifest, SHAPE)
     if wrong is not None:
-        raise UserError(f"{file}: {wrong}; make the bundle anew")
+        raise UserError(f"{file}: {wrong}; make the bundle again")
     return manifest
 
 

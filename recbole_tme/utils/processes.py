@@ -12,7 +12,7 @@ def without_main_module() -> Iterator[None]:
     """Let processes that are spawned inside not run the caller's main module again.
 
     A spawned process imports its parent's main module first. A script that calls this package outside
-    ``if __name__ == "__main__":`` would start itself anew in each process, and code from a notebook or from the
+    ``if __name__ == "__main__":`` would start itself again in each process, and code from a notebook or from the
     standard input has no file to import. What runs in our processes is in modules of its own.
     """
     main = sys.modules["__main__"]

@@ -62,11 +62,11 @@ def test_list_runs_shows_finished_and_broken_off_ones(capsys):
     second = run("TMEGNN", "toy", show_progress=False, epochs=1, embedding_size=8)
     (second.path / "metrics.json").unlink()
     table = list_runs("runs").set_index("run")
-    assert table.loc[str(first.path), "state"] == "finished" and table.loc[str(second.path), "state"] == "broken off"
+    assert table.loc[str(first.path), "state"] == "finished" and table.loc[str(second.path), "state"] == "interrupted"
     assert table.loc[str(first.path), "MRR@20"] == first.metrics["MRR@20"] and table["MB"].min() > 0
     assert command("list", "runs") == 0
     printed = capsys.readouterr().out
-    assert str(second.path) in printed and "broken off" in printed and max(map(len, printed.splitlines())) <= 100
+    assert str(second.path) in printed and "interrupted" in printed and max(map(len, printed.splitlines())) <= 100
 
 
 def test_list_models_shows_a_plugins(tmp_path, capsys):

@@ -186,7 +186,7 @@ def test_a_run_is_found_by_its_settings_seed_and_protocol():
     # Where it is trained does not matter.
     elsewhere = {"epochs": 1, "threads": 1, "device": "cpu", "eval_batch_size": 7}
     assert find_run(load_config("SRGNN", "toy", config_dict=elsewhere), fingerprint).path == directory.path
-    # A broken-off one comes after a finished one.
+    # An interrupted one comes after a finished one.
     broken = RunDirectory(directory.path.with_name(f"{directory.path.name}-2"))
     broken.path.mkdir()
     for file in (directory.config_file, directory.environment_file):

@@ -180,7 +180,7 @@ def test_item_vectors_are_made_once_in_evaluation_and_follow_the_weights(bench):
     with torch.no_grad():
         after = model.eval().full_sort_predict(batch)
         assert not torch.equal(after, before) and torch.equal(after, made_anew(bench, model, batch))
-        # Written past all bookkeeping, and seen because evaluation begins anew.
+        # Written past all bookkeeping, and seen because evaluation starts again.
         model.item_embedding.weight.data[3] = 1.0
         assert torch.equal(model.eval().full_sort_predict(batch), made_anew(bench, model, batch))
 

@@ -40,8 +40,8 @@ def test_a_mismatch_is_named_by_its_key(change, wrong):
 )
 def test_files_that_are_not_of_the_shape_are_one_line(tmp_path, content, said):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(UserError, match=rf"a\.json.*{said}.*; make it anew") as caught:
-        read_json(tmp_path / "a.json", SHAPE, "make it anew")
+    with pytest.raises(UserError, match=rf"a\.json.*{said}.*; make it again") as caught:
+        read_json(tmp_path / "a.json", SHAPE, "make it again")
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="cannot read"):
-        read_json(tmp_path / "b.json", SHAPE, "make it anew")
+        read_json(tmp_path / "b.json", SHAPE, "make it again")

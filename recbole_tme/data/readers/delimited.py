@@ -157,5 +157,5 @@ def _named(path: Path, columns: list[str]) -> tuple[str, ...]:
     twice = next((name for name in lowered if lowered.count(name) > 1), None)
     if twice is not None:
         pair = [name for name in names if name.lower() == twice]
-        raise UserError(f"{path} line 1: columns {pair[0]!r} and {pair[1]!r} are told apart by case only; rename one")
+        raise UserError(f"{path} line 1: columns {pair[0]!r} and {pair[1]!r} differ by case only; rename one")
     return tuple(names)
