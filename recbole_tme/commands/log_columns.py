@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 
-from recbole_tme.data.readers.columns import ITEMS, SESSIONS, TIMES, Layout, LogColumns
+from recbole_tme.data.readers.columns import ITEMS, SESSIONS, TIMES, LogColumns
 from recbole_tme.data.times import UNITS
 
 
@@ -28,19 +28,14 @@ def add_column_arguments(parser) -> None:
     )
     parser.add_argument("--encoding", help="of text: utf-16, latin-1, gbk, ... (default: utf-8)")
     parser.add_argument("--where", help="SQL condition on the columns of a log: \"event_type = 'view'\"")
-    parser.add_argument("--columns", type=_names, help="column names, comma-separated, of a log without header")
+    parser.add_argument("--columns", help="column names, comma-separated, of a log without header")
 
 
 def log_columns(args: argparse.Namespace) -> LogColumns:
     """What they say."""
-    layout = Layout(args.delimiter, args.columns, args.encoding)
     known = {f.name for f in fields(LogColumns)} & set(vars(args))
-    return LogColumns(**{name: getattr(args, name) for name in known}, layout=layout)
+    return LogColumns(**{name: getattr(args, name) for name in known})
 
 
 def _delimiter(text: str) -> str:
     return "\t" if text in ("tab", "\\t") else text
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))

@@ -36,10 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="item",
         help="drop clicks on the item of the click before; =exact: only where session, item and time are the same",
     )
-    titles = parser.add_argument_group("titles of items")
-    titles.add_argument("--title", help="column with titles, of the log or of the table --items")
-    titles.add_argument("--items", help="a table of items: RecBole's .item, CSV, JSON, Parquet, ...")
-    titles.add_argument("--items-id", help="column of item ids in that table, where it is not called as in the log")
+    items = parser.add_argument_group("what is known of items")
+    items.add_argument("--title", help="column with titles, of the log or of the table --items")
+    items.add_argument(
+        "--item-columns",
+        default=(),
+        help="further columns of the log or of that table, comma-separated, such as category,price:float; all: every "
+        "column of the table",
+    )
+    items.add_argument("--items", help="a table of items: RecBole's .item, CSV, JSON, Parquet, ...")
+    items.add_argument("--items-id", help="column of item ids in that table, where it is not called as in the log")
     cut = parser.add_argument_group("filters and split of a single log")
     cut.add_argument("--min-support", type=int, help="fewest clicks of an item (default: 5)")
     cut.add_argument("--min-length", type=int, help="fewest clicks of a session (default: 2)")

@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from recbole_tme.data.catalogue import text_array
+from recbole_tme.data.items import ItemColumn
 from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.errors import UserError
 from recbole_tme.utils.files import replacing
 
 # To be raised whenever the same files are read as something else, or written here in another form.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 # Smaller files are parsed in less time than is worth a second copy of them.
 LEAST_BYTES = 2**24
 
@@ -78,7 +79,8 @@ def _load(cache: Path, key: str, name: str) -> SessionData | None:
                 return None
             splits = {split: _sessions(arrays, split) for split in _SPLITS}
             titles = json.loads(arrays["titles"].tobytes())
-            return SessionData(name=name, tokens=_strings(arrays, "tokens"), titles=titles, **splits)
+            columns = {key: ItemColumn(*one) for key, one in json.loads(arrays["item_columns"].tobytes()).items()}
+            return SessionData(name, tokens=_strings(arrays, "tokens"), titles=titles, item_columns=columns, **splits)
     except FileNotFoundError:
         return None
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
@@ -87,7 +89,8 @@ def _load(cache: Path, key: str, name: str) -> SessionData | None:
 
 
 def _store(cache: Path, key: str, data: SessionData, files: list[Path]) -> None:
-    arrays = {"key": np.array(key), "titles": np.frombuffer(json.dumps(data.titles).encode(), np.uint8)}
+    columns = {name: (column.kind, column.values) for name, column in data.item_columns.items()}
+    arrays = {"key": np.array(key), "titles": _json(data.titles), "item_columns": _json(columns)}
     arrays |= _text("tokens", data.tokens)
     for split in _SPLITS:
         sessions = getattr(data, split)
@@ -109,6 +112,10 @@ def _sessions(arrays, split: str) -> Sessions | None:
         return None
     present = {name: arrays[f"{split}.{name}"] for name in _ARRAYS if f"{split}.{name}" in arrays}
     return Sessions(ids=_strings(arrays, f"{split}.ids"), **present)
+
+
+def _json(value) -> np.ndarray:
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
 
 
 def _text(name: str, strings: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from recbole_tme.data.items import ItemTable
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.errors import UserError
 
@@ -63,12 +64,12 @@ def assemble(
     train: NamedSessions,
     test: NamedSessions,
     valid: NamedSessions | None = None,
-    titles: dict[str, str] | None = None,
+    content: ItemTable | None = None,
 ) -> SessionData:
     """Put splits together over one catalogue.
 
     Items are numbered 1..N in order of their first click in train, then valid, then test. Items without a click
-    get no number, and titles are kept of numbered items only. Sessions without names are numbered 1, 2, ... over
+    get no number, and content is kept of numbered items only. Sessions without names are numbered 1, 2, ... over
     all splits, so that no two bear the same number.
 
     Raises:
@@ -92,11 +93,13 @@ def assemble(
         numbered.append(sessions)
     if PAD_TOKEN in ids:
         raise UserError(f"data set {name}: an item is called {PAD_TOKEN}, the padding token's name; rename it")
+    content = (content or ItemTable()).of(ids)
     return SessionData(
         name=name,
         train=numbered[0],
         valid=numbered[1],
         test=numbered[2],
         tokens=catalogue(list(ids)),
-        titles={token: title for token, title in (titles or {}).items() if token in ids},
+        titles=content.titles,
+        item_columns=content.columns,
     )

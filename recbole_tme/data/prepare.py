@@ -16,11 +16,12 @@ from recbole_tme.data.checks import look_over
 from recbole_tme.data.content import content_sha256
 from recbole_tme.data.download import extract_zip
 from recbole_tme.data.filters import drop_unseen, filter_log
+from recbole_tme.data.items import ItemTable
 from recbole_tme.data.readers.atomic import write_dataset
 from recbole_tme.data.readers.clicklog import read_log
-from recbole_tme.data.readers.columns import Layout, LogColumns
+from recbole_tme.data.readers.columns import LogColumns, one_of, require
 from recbole_tme.data.readers.inter import read_inter
-from recbole_tme.data.readers.items import read_item_titles
+from recbole_tme.data.readers.items import ALL, read_items
 from recbole_tme.data.readers.lines import FIRST_FIELDS, read_lines
 from recbole_tme.data.readers.pickles import read_pickle
 from recbole_tme.data.record import Record
@@ -28,32 +29,31 @@ from recbole_tme.data.sessions import SessionData
 from recbole_tme.data.sources import FORMATS, SourceFiles, detect_format, find_files
 from recbole_tme.data.split import by_last_click, last_fraction, time_split
 from recbole_tme.data.textfile import reading
-from recbole_tme.data.times import UNITS
 from recbole_tme.errors import UserError
 
 DEFAULT_TEST_RATIO = 0.1
 
 
 @dataclass(frozen=True)
-class PrepareOptions:
+class PrepareOptions(LogColumns):
     """How to read, filter and split a source. The last group is for one log that is still to be split.
 
     Attributes:
         train, test, valid: files already split, in place of one source.
         format: one of ``pickles``, ``presplit``, ``lines``, ``clicks``, or ``auto`` to tell by the files. An option
             that only click logs know implies ``clicks``.
-        items: a table with the items' titles: a RecBole ``.item`` file, or a table of any form a log may have.
+        items: a table with the items' titles and other columns: a RecBole ``.item`` file, or a table of any form a log
+            may have. ``title`` and ``item_columns`` are then columns of this table, not of the log, and
+            ``item_columns`` may be ``all``.
         items_id: the column of item ids in that table, where it is called otherwise than in the log.
-        title: the column with titles in that table, or without one in the log.
         first_field: what comes first in a line of sessions, see :func:`read_lines`.
-        session, user, session_gap, item, time, file_order, tie_break, time_unit, time_format, where, drop_repeats: see
-            :class:`LogColumns`.
-        delimiter, encoding: see :class:`Layout`.
-        columns: column names of a log without header line.
         min_support, min_length, max_length: see :func:`filter_log`; 5, 2 and no bound unless given.
         test_ratio, test_days: see :func:`time_split`; 0.1 of the sessions unless given. A ratio of 0 leaves the test
             set empty, to train on everything.
         train_fraction: keep only the last share of the training sessions (Yoochoose 1/64: 0.015625).
+
+    Raises:
+        UserError: options that contradict one another.
     """
 
     train: Path | None = None
@@ -62,22 +62,7 @@ class PrepareOptions:
     format: str = "auto"
     items: Path | None = None
     items_id: str | None = None
-    title: str | None = None
     first_field: str | None = None
-    session: str | None = None
-    user: str | None = None
-    session_gap: float | None = None
-    item: str | None = None
-    time: str | None = None
-    file_order: bool = False
-    tie_break: str | None = None
-    time_unit: str = "auto"
-    time_format: str | None = None
-    where: str | None = None
-    drop_repeats: str | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    columns: tuple[str, ...] | None = None
     min_support: int | None = None
     min_length: int | None = None
     max_length: int | None = None
@@ -86,46 +71,27 @@ class PrepareOptions:
     train_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        for key, choices in (("format", ("auto", *FORMATS)), ("time_unit", ("auto", *UNITS))):
-            value = getattr(self, key)
-            _require(value in choices, f"{key}={value}: one of {', '.join(choices)}")
-        for key, choices in (("first_field", FIRST_FIELDS), ("drop_repeats", DROP_REPEATS)):
-            value = getattr(self, key)
-            _require(value in (None, *choices), f"{key}={value}: one of {', '.join(choices)}")
-        _require(self.session is None or self.user is None, "give session or user, not both")
-        _require((self.user is None) == (self.session_gap is None), "user and session_gap (seconds) go together")
-        _require(self.user is None or not self.file_order, "user needs the time of every click, not file_order")
-        _require(not self.file_order or self.time is None, "give time or file_order, not both")
-        _require(not self.file_order or self.tie_break is None, "tie_break orders clicks of one time: not file_order")
-        _require(self.session_gap is None or self.session_gap > 0, "session_gap must be above 0 seconds")
-        _require(
-            self.delimiter is None or 1 <= len(self.delimiter) <= 4, "delimiter must be one character, or up to four"
-        )
-        _require(self.items_id is None or self.items is not None, "items_id is a column of the table items; give both")
-        _require(self.test_ratio is None or self.test_days is None, "give test_ratio or test_days, not both")
-        _require(self.test_days is None or self.test_days > 0, "test_days must be above 0")
+        super().__post_init__()
+        one_of(self, "format", ("auto", *FORMATS))
+        one_of(self, "first_field", (None, *FIRST_FIELDS))
+        require(self.items_id is None or self.items is not None, "items_id is a column of the table items; give both")
+        require(self.test_ratio is None or self.test_days is None, "give test_ratio or test_days, not both")
+        require(self.test_days is None or self.test_days > 0, "test_days must be above 0")
         for key, least in (("min_support", 1), ("min_length", 2), ("max_length", 2)):
             value = getattr(self, key)
-            _require(value is None or value >= least, f"{key}={value} must be at least {least}")
+            require(value is None or value >= least, f"{key}={value} must be at least {least}")
 
     @property
     def log_columns(self) -> LogColumns:
         """How a click log is read."""
-        shared = {f.name: getattr(self, f.name) for f in fields(LogColumns) if f.name != "layout"}
-        shared["title"] = None if self.items is not None else self.title
-        return LogColumns(**shared, layout=self.layout)
-
-    @property
-    def layout(self) -> Layout:
-        """How the text of a log is written."""
-        return Layout(self.delimiter, self.columns, self.encoding)
+        return self if self.items is None else replace(self, title=None, item_columns=())
 
     @property
     def is_log(self) -> bool:
         """Whether an option is given that only click logs know."""
-        known = {f.name for f in fields(LogColumns)} | {"delimiter", "encoding", "columns"}
+        known = {f.name for f in fields(LogColumns)}
         # A table of items has columns, too.
-        known -= {"title"} if self.items is not None else set()
+        known -= {"title", "item_columns"} if self.items is not None else set()
         return self.format == "clicks" or not known.isdisjoint(self.given)
 
     @property
@@ -135,7 +101,6 @@ class PrepareOptions:
         return {key: value for key, value in given.items() if key not in ("train", "test", "valid", "items")}
 
 
-DROP_REPEATS = ("item", "exact")
 _LOG_ONLY = ("min_support", "min_length", "max_length", "test_ratio", "test_days", "train_fraction")
 
 
@@ -184,18 +149,18 @@ def load_source(
     """
     record = Record()
     with _files_of(source, options) as files:
-        parts, formats, titles = {}, set(), {}
+        parts, formats, content = {}, set(), ItemTable()
         for role, paths in files.splits.items():
             kind = _format(paths, options)
             formats.add(kind)
             account = Record()
             parts[role], named = _read(paths, kind, options, account)
             record.add(role, account)
-            titles |= named
+            content |= named
         if files.items is not None:
-            titles |= read_item_titles(files.items, options.items_id, options.item, options.title, options.layout)
-        elif options.title is not None and "clicks" not in formats:
-            raise UserError("title names a column of a click log, or of the table that items names")
+            # A file that lies beside the log is taken as it is.
+            wanted = options.item_columns or (ALL if options.items is None else ())
+            content |= read_items(files.items, options.items_id, options.item, options.title, wanted, options.encoding)
         paths = [path for paths in files.splits.values() for path in paths]
         provenance = {
             "sources": [_fingerprint(path) for path in (*paths, files.items) if path is not None],
@@ -209,18 +174,34 @@ def load_source(
         given = [key for key in _LOG_ONLY if getattr(options, key) is not None]
         if given:
             raise UserError(f"{given[0]} is for one log to be split; files already split are taken as they are")
-    data = assemble(name, parts["train"], parts["test"], parts.get("valid"), titles)
+    data = assemble(name, parts["train"], parts["test"], parts.get("valid"))
     for split in ("train", "test"):
         empty = len(getattr(data, split).instances()[0]) == 0
         if empty and not (split == "test" and options.test_ratio == 0):
             raise UserError(f"data set {name}: no {split} session has two clicks, so that nothing can be predicted")
     if whole_test is not None:
-        late = set(whole_test.tokens[np.unique(whole_test.sessions.items)])
-        data = replace(data, whole_test=whole_test, titles=data.titles | {k: v for k, v in titles.items() if k in late})
+        data = replace(data, whole_test=whole_test)
+    data = _with_content(data, content, record)
     look_over(data, record)
     provenance["record"] = record.as_json()
     provenance["content_sha256"] = content_sha256(data)
     return data, provenance
+
+
+def _with_content(data: SessionData, content: ItemTable, record: Record) -> SessionData:
+    """The data set with what is known of its items, those among them that only the test's time knows."""
+    items = dict.fromkeys(data.tokens[1:])
+    if data.whole_test is not None:
+        items |= dict.fromkeys(data.whole_test.tokens[np.unique(data.whole_test.sessions.items)])
+    content = content.of(items)
+    known = {"title": content.titles} if content.titles else {}
+    known |= {f"{name}:{column.kind}": column.values for name, column in content.columns.items()}
+    if known:
+        record.read["of items"] = ", ".join(known)
+    for name, values in known.items():
+        if len(values) < len(items):
+            record.warn(f"{len(items) - len(values):,} of {len(items):,} items have no {name.partition(':')[0]}")
+    return replace(data, titles=content.titles, item_columns=content.columns)
 
 
 @contextmanager
@@ -255,9 +236,7 @@ def _format(paths: list[Path], options: PrepareOptions) -> str:
     raise UserError(f"{paths[0]} and {len(paths) - 1} more are files of several kinds ({', '.join(sorted(formats))})")
 
 
-def _read(
-    paths: list[Path], kind: str, options: PrepareOptions, record: Record
-) -> tuple[NamedSessions, dict[str, str]]:
+def _read(paths: list[Path], kind: str, options: PrepareOptions, record: Record) -> tuple[NamedSessions, ItemTable]:
     if kind == "clicks":
         return read_log(paths, options.log_columns, record)
     if len(paths) > 1:
@@ -272,7 +251,7 @@ def _read(
         # Whoever says that these are session lines says that nothing else comes first.
         found = read_lines(paths[0], options.first_field or ("item" if options.format == "lines" else None))
     record.read |= {"files": 1, "form": kind, "clicks": len(found.sessions.items), "sessions": len(found.sessions)}
-    return found, {}
+    return found, ItemTable()
 
 
 def _filter_and_split(
@@ -322,8 +301,3 @@ def _fingerprint(path: Path) -> dict:
         while block := file.read(1 << 20):
             digest.update(block)
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)

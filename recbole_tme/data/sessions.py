@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from recbole_tme.data.catalogue import NamedSessions
+    from recbole_tme.data.items import ItemColumn
 
 PAD_TOKEN = "[PAD]"
 
@@ -81,6 +82,7 @@ class SessionData:
         train, valid, test: the splits; ``valid`` is None until a validation cut is made or where no file has it.
         tokens: external item ids, ``[N + 1]`` of str, ``tokens[0]`` is the padding token.
         titles: readable name per external item id, where the data set has an item file.
+        item_columns: what else that file says of items, such as category and price, by column.
         whole_test: the test sessions before clicks on items unseen in train were dropped, where any were, over a
             catalogue of their own; what trains on everything takes them in place of ``test``.
     """
@@ -91,4 +93,5 @@ class SessionData:
     tokens: np.ndarray
     valid: Sessions | None = None
     titles: dict[str, str] = field(default_factory=dict)
+    item_columns: dict[str, ItemColumn] = field(default_factory=dict)
     whole_test: NamedSessions | None = None

@@ -6,8 +6,9 @@ import pickle
 import pytest
 from helpers.expecting import fails
 
+from recbole_tme.data.items import ItemColumn, ItemTable
 from recbole_tme.data.readers.atomic import read_dataset
-from recbole_tme.data.readers.inter import read_inter, read_titles
+from recbole_tme.data.readers.inter import read_inter, read_item_file
 from recbole_tme.data.readers.lines import read_lines
 from recbole_tme.data.readers.pickles import read_pickle
 from recbole_tme.errors import UserError
@@ -137,11 +138,11 @@ def test_item_called_like_the_padding(tmp_path):
 def test_item_file(tmp_path):
     path = tmp_path / "d.item"
     path.write_text("item:token\ttitle:token_seq\n1\tx\n")
-    fails(read_titles, path, "item_id:token", "did you mean item?", line=1)
+    fails(read_item_file, path, "item_id:token", "did you mean item?", line=1)
     path.write_text("item_id:token\ttitle:token_seq\n1\tx\n2\n")
-    fails(read_titles, path, "1 fields", line=3)
+    fails(read_item_file, path, "1 fields", line=3)
     path.write_text("item_id:token\tprice:float\n1\t2\n")
-    assert read_titles(path) == {}
+    assert read_item_file(path) == ItemTable({}, {"price": ItemColumn("float", {"1": "2"})})
 
 
 @pytest.mark.parametrize(

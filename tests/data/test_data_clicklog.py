@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_tme.data.readers.clicklog import read_log
-from recbole_tme.data.readers.columns import Layout, LogColumns
+from recbole_tme.data.readers.columns import LogColumns
 
 START = 1_396_314_210
 
@@ -149,9 +149,7 @@ def test_quotes_are_syntax_in_csv_and_names_in_tab_separated_files(tmp_path):
 
 def test_log_without_header_and_with_recboles_types(tmp_path):
     (tmp_path / "clicks.dat").write_text("1,2014-04-07T10:51:09.277Z,a,0\n1,2014-04-07T10:54:09.868Z,b,0\n")
-    columns = LogColumns(
-        time="time", item="item", session="session", layout=Layout(names=("session", "time", "item", "category"))
-    )
+    columns = LogColumns(time="time", item="item", session="session", columns=("session", "time", "item", "category"))
     assert as_dict(read(tmp_path / "clicks.dat", columns)) == {"1": ["a", "b"]}
     (tmp_path / "x.inter").write_text("visitor:token\titem_id:token\ttimestamp:float\n1\ta\t2\n1\tb\t1\n")
     assert as_dict(read(tmp_path / "x.inter", LogColumns(session="visitor"))) == {"1": ["b", "a"]}

@@ -50,7 +50,7 @@ ROWS = [
 
 @functools.lru_cache(maxsize=1)
 def read(folder: Path) -> SessionData:
-    return assemble(folder.name, read_lines(folder / "train.txt.gz"), read_lines(folder / "test.txt.gz"), None, {})
+    return assemble(folder.name, read_lines(folder / "train.txt.gz"), read_lines(folder / "test.txt.gz"), None)
 
 
 def measure(folder: Path, model: str, change=None, **settings) -> tuple[dict[str, float], dict[str, float]]:

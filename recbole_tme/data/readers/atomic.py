@@ -1,7 +1,8 @@
 """Data sets on disk: RecBole's atomic files with one click per row.
 
 A data set ``name`` is a folder ``name`` with ``name.train.inter``, ``name.test.inter``, where it has one
-``name.valid.inter``, where it has readable names ``name.item``, and ``name.json`` that says where it comes from.
+``name.valid.inter``, where items have titles or other columns ``name.item``, and ``name.json`` that says where it
+comes from.
 An ``.inter`` file is tab-separated, without quoting, in UTF-8::
 
     session_id:token  item_id:token  [timestamp:float]  [is_target:float]
@@ -25,7 +26,7 @@ import pyarrow.compute as pc
 
 from recbole_tme.data.catalogue import assemble
 from recbole_tme.data.ragged import concatenate
-from recbole_tme.data.readers.inter import read_inter, read_titles
+from recbole_tme.data.readers.inter import read_inter, read_item_file
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.data.textfile import plain_text
 from recbole_tme.errors import UserError
@@ -90,9 +91,9 @@ def _read(folder: Path, name: str, test_file: Path) -> SessionData:
     valid_file = folder / f"{name}.valid.inter"
     valid = read_inter(valid_file) if valid_file.exists() else None
     item_file = folder / f"{name}.item"
-    titles = read_titles(item_file) if item_file.exists() else {}
+    content = read_item_file(item_file) if item_file.exists() else None
     return_freed_memory()
-    return assemble(name, train, test, valid, titles)
+    return assemble(name, train, test, valid, content)
 
 
 def _without_test(folder: Path, name: str) -> bool:
@@ -155,9 +156,8 @@ def _write_files(folder: Path, data: SessionData, provenance: dict) -> None:
     if data.whole_test is not None:
         whole = data.whole_test
         _write_inter(folder / f"{data.name}.whole_test.inter", whole.sessions, whole.tokens)
-    if data.titles:
-        rows = pa.table({"item": list(data.titles), "title": list(data.titles.values())})
-        _write_table(folder / f"{data.name}.item", "item_id:token\ttitle:token_seq", rows)
+    if data.titles or data.item_columns:
+        _write_items(folder / f"{data.name}.item", data)
     record = {"format_version": FORMAT_VERSION, "name": data.name, "counts": counts, **provenance}
     write_json(folder / f"{data.name}.json", record)
 
@@ -186,12 +186,24 @@ def _write_inter(path: Path, sessions: Sessions, tokens: np.ndarray, block: int 
             _write_rows(file, columns)
 
 
-def _write_table(path: Path, header: str, table: pa.Table) -> None:
+def _write_items(path: Path, data: SessionData) -> None:
+    known = {"title:token_seq": data.titles} if data.titles else {}
+    known |= {f"{name}:{column.kind}": column.values for name, column in data.item_columns.items()}
+    names = ["item_id", *(field.rpartition(":")[0] for field in known)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path.name}: a second column {twice!r}; leave it out of the item columns, or rename it")
+    _check_names(path, pa.array(names))
+    items = list(dict.fromkeys(item for values in known.values() for item in values))
+    columns = [pa.array(items, pa.string())]
+    _check_names(path, columns[0])
+    for values in known.values():
+        column = pa.array([values.get(item, "") for item in items], pa.string())
+        _check_names(path, column, may_be_empty=True)
+        columns.append(column)
     with open(path, "wb") as file:
-        file.write(header.encode() + b"\n")
-        for batch in table.to_batches():
-            for column in batch.columns:
-                _check_names(path, column)
+        file.write("\t".join(["item_id:token", *known]).encode() + b"\n")
+        for batch in pa.table(columns, [str(k) for k in range(len(columns))]).to_batches():
             _write_rows(file, batch.columns)
 
 
@@ -200,8 +212,8 @@ def _write_rows(file: BinaryIO, columns: list[pa.Array]) -> None:
     file.write(plain_text(pc.binary_join_element_wise(lines, "\n", "")))
 
 
-def _check_names(path: Path, names: pa.Array) -> None:
-    bad = pc.or_(pc.match_substring_regex(names, "[\t\r\n]"), pc.equal(names, ""))
+def _check_names(path: Path, names: pa.Array, may_be_empty: bool = False) -> None:
+    bad = pc.match_substring_regex(names, "[\t\r\n]" if may_be_empty else "[\t\r\n]|^$")
     if pc.any(bad).as_py():
         raise UserError(
             f"{path.name}: id {names.filter(bad)[0].as_py()!r} cannot be written; "

@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbole_tme.data.catalogue import NamedSessions, catalogue, text_array
+from recbole_tme.data.items import ItemTable, item_column
 from recbole_tme.data.ragged import keep_clicks, take_sessions
 from recbole_tme.data.readers import engine as sql
 from recbole_tme.data.readers.columns import FoundColumns, LogColumns, find_columns, has_columns
 from recbole_tme.data.readers.engine import Engine, QueryError, engine
+from recbole_tme.data.readers.items import is_fraction, refuse_many, text_of
 from recbole_tme.data.readers.tables import Table, open_table
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
@@ -39,7 +41,7 @@ def read_log(
     record: Record | None = None,
     needs_time: bool = True,
     by_last_click: bool = True,
-) -> tuple[NamedSessions, dict[str, str]]:
+) -> tuple[NamedSessions, ItemTable]:
     """Read a click log into sessions in time order.
 
     Clicks are sorted by the times as the source writes them, in full precision, then by the tie-break column, and
@@ -54,7 +56,8 @@ def read_log(
         by_last_click: whether sessions are sorted so; otherwise they are in the order of their first rows.
 
     Returns:
-        The sessions, with times in seconds (without a time column, none), and the title per external item id.
+        The sessions, with times in seconds (without a time column, none), and what the log says of its items: of a
+        value that changes, the last row's.
 
     Raises:
         UserError: naming the file and the column or the line.
@@ -64,7 +67,7 @@ def read_log(
         table = open_table(
             database,
             [Path(path) for path in files],
-            columns.layout,
+            columns,
             lambda names: has_columns(columns, names, needs_time),
             typed=columns.where is not None,
         )
@@ -81,7 +84,7 @@ def read_log(
     elif columns.drop_repeats is None and found.time is not None and found.tie_break is None:
         _warn_of_repeats(clicks, record)
     record.read["sessions"] = len(sessions)
-    return NamedSessions(sessions, clicks.tokens), clicks.titles
+    return NamedSessions(sessions, clicks.tokens), clicks.content
 
 
 def _cut(clicks: _Sorted, columns: LogColumns, timed: bool) -> Sessions:
@@ -128,7 +131,7 @@ def _warn_of_repeats(clicks: _Sorted, record: Record) -> None:
 
 
 def _stage(database: Engine, table: Table, found: FoundColumns, where: str | None) -> Table:
-    """Read the files into the engine's table ``clicks``: session, item, time, tie, title, kept, trimmed.
+    """Read the files into the engine's table ``clicks``: session, item, time, tie, title, content0 ..., kept, trimmed.
 
     Its ``rowid`` is the row in the files. Rows that the filter leaves out are there, empty.
     """
@@ -146,6 +149,7 @@ def _stage(database: Engine, table: Table, found: FoundColumns, where: str | Non
 
 
 def _selection(table: Table, found: FoundColumns, where: str | None) -> str:
+    refuse_many(table, [*found.content, *filter(None, [found.title])])
     keys, item = [_as_text(table, key) for key in found.keys], _as_text(table, found.item)
     blanks = [f"{value} <> trim({value}, {_BLANKS})" for value in (*keys, item)]
     parts = [f"nullif(trim({key}, {_BLANKS}), '')" for key in keys]
@@ -154,7 +158,8 @@ def _selection(table: Table, found: FoundColumns, where: str | None) -> str:
         "item": f"nullif(trim({item}, {_BLANKS}), '')",
         "time": _value(table, found.time),
         "tie": _value(table, found.tie_break),
-        "title": "NULL" if found.title is None else f"CAST({_value(table, found.title)} AS VARCHAR)",
+        "title": "NULL" if found.title is None else text_of(found.title),
+        **{f"content{k}": text_of(name) for k, name in enumerate(found.content)},
         "trimmed": f"coalesce({' OR '.join(blanks)}, false)",
     }
     if where is None:
@@ -212,7 +217,7 @@ class _Sorted(NamedTuple):
     new: np.ndarray
     names: np.ndarray
     tokens: np.ndarray
-    titles: dict[str, str]
+    content: ItemTable
     per_second: int
 
 
@@ -236,7 +241,8 @@ def _sort(database: Engine, table: Table, found: FoundColumns, columns: LogColum
     database.run("CREATE TABLE keys AS SELECT session, min(rowid) AS first FROM clicks WHERE kept GROUP BY session")
     database.run(
         "CREATE TABLE items AS SELECT item, row_number() OVER (ORDER BY min(rowid)) AS code, "
-        "arg_max(title, rowid) AS title FROM clicks WHERE kept GROUP BY item"
+        f"{_last_values(['title', *(f'content{k}' for k in range(len(found.content)))])} FROM clicks WHERE kept "
+        "GROUP BY item"
     )
     items, stamps, new = _fetch(
         database,
@@ -251,9 +257,25 @@ def _sort(database: Engine, table: Table, found: FoundColumns, columns: LogColum
         new,
         _strings(database, "SELECT session FROM keys ORDER BY first"),
         catalogue(_strings(database, "SELECT item FROM items ORDER BY code")),
-        dict(database.run("SELECT item, title FROM items WHERE title IS NOT NULL ORDER BY code")),
+        _content(database, table, found),
         times.per_second,
     )
+
+
+def _last_values(columns: Sequence[str]) -> str:
+    # Rows without a value do not count.
+    return ", ".join(f"arg_max({column}, rowid) AS {column}" for column in columns)
+
+
+def _content(database: Engine, table: Table, found: FoundColumns) -> ItemTable:
+    def values(column: str) -> dict[str, str]:
+        return dict(database.run(f"SELECT item, {column} FROM items WHERE {column} IS NOT NULL ORDER BY code"))
+
+    columns = {
+        name: item_column(name, values(f"content{k}"), kind, is_fraction(table.types[name]))
+        for k, (name, kind) in enumerate(found.content.items())
+    }
+    return ItemTable(values("title"), columns)
 
 
 def _fetch(database: Engine, query: str, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from recbole_tme.data.items import KINDS
+from recbole_tme.data.times import UNITS
 from recbole_tme.errors import UserError
 from recbole_tme.utils.spelling import did_you_mean
 
@@ -20,17 +22,28 @@ class Layout:
 
     Attributes:
         delimiter: between fields, of one character or several, or None to tell by the first line.
-        names: column names of text without a header line.
+        columns: column names of text without a header line; a string of names with commas between them is split.
         encoding: of text; None for UTF-8, or what a byte order mark says.
     """
 
     delimiter: str | None = None
-    names: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
     encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        self._split_names("columns")
+        if self.delimiter is not None and not 1 <= len(self.delimiter) <= 4:
+            raise UserError("delimiter must be one character, or up to four")
+
+    def _split_names(self, key: str) -> None:
+        names = getattr(self, key)
+        if names is not None:
+            # The way to set a field of a frozen dataclass.
+            object.__setattr__(self, key, tuple(names.split(",") if isinstance(names, str) else names))
 
 
 @dataclass(frozen=True)
-class LogColumns:
+class LogColumns(Layout):
     """Which column of a log is which, and how the log is written.
 
     Attributes:
@@ -45,10 +58,14 @@ class LogColumns:
         time_unit: ``s``, ``ms``, ``us``, ``ns``, or ``auto`` to tell by the numbers' size.
         time_format: see :func:`~recbole_tme.data.times.read_times`.
         title: name of a column with the items' readable names, or None.
+        item_columns: names of further columns that tell of items, each alone or as ``name:token``, ``name:float`` or
+            ``name:token_seq``; see :func:`~recbole_tme.data.items.item_column`.
         where: an SQL condition over the columns; other rows are left out.
         drop_repeats: ``exact`` drops clicks whose session, item and time another has, ``item`` those on the item of
             the click before; None drops none.
-        layout: how text is written.
+
+    Raises:
+        UserError: options that contradict one another.
     """
 
     session: str | None = None
@@ -61,20 +78,46 @@ class LogColumns:
     time_unit: str = "auto"
     time_format: str | None = None
     title: str | None = None
+    item_columns: tuple[str, ...] = ()
     where: str | None = None
     drop_repeats: str | None = None
-    layout: Layout = field(default_factory=Layout)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._split_names("item_columns")
+        one_of(self, "time_unit", ("auto", *UNITS))
+        one_of(self, "drop_repeats", (None, "item", "exact"))
+        require(self.session is None or self.user is None, "give session or user, not both")
+        require((self.user is None) == (self.session_gap is None), "user and session_gap (seconds) go together")
+        require(self.user is None or not self.file_order, "user needs the time of every click, not file_order")
+        require(not self.file_order or self.time is None, "give time or file_order, not both")
+        require(not self.file_order or self.tie_break is None, "tie_break orders clicks of one time: not file_order")
+        require(self.session_gap is None or self.session_gap > 0, "session_gap must be above 0 seconds")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a UserError with that message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def one_of(options: object, key: str, choices: Sequence[str | None]) -> None:
+    """Raise a UserError unless an option has one of the choices."""
+    value = getattr(options, key)
+    require(value in choices, f"{key}={value}: one of {', '.join(filter(None, choices))}")
 
 
 @dataclass(frozen=True)
 class FoundColumns:
-    """The columns of a log by what they are for; ``keys`` together make a session or name a user."""
+    """The columns of a log by what they are for; ``keys`` together make a session or name a user. ``content``: the type
+    that was asked for of each further column that tells of items, or None."""
 
     keys: list[str]
     item: str
     time: str | None
     tie_break: str | None
     title: str | None
+    content: dict[str, str | None]
 
 
 def has_columns(columns: LogColumns, names: Sequence[str], needs_time: bool = True) -> bool:
@@ -124,4 +167,30 @@ def find_columns(columns: LogColumns, names: Sequence[str], shown: str, needs_ti
         time = found("time", columns.time, TIMES, hint)
     tie_break = columns.tie_break and found("tie-break", columns.tie_break, ())
     title = columns.title and found("title", columns.title, ())
-    return FoundColumns(keys, item, time, tie_break, title)
+    content = find_content(columns.item_columns, names, shown)
+    return FoundColumns(keys, item, time, tie_break, title, content)
+
+
+def find_content(wanted: Sequence[str], names: Sequence[str], shown: str) -> dict[str, str | None]:
+    """The type asked for of each column that tells of items, None where it is told by the values.
+
+    Args:
+        wanted: names, alone or with ``:token``, ``:float`` or ``:token_seq``.
+        names: the table's columns.
+        shown: the file, for messages.
+
+    Raises:
+        UserError: a column is missing, named twice or of an unknown type.
+    """
+    content: dict[str, str | None] = {}
+    for text in wanted:
+        name, _, kind = (text, "", None) if text in names or ":" not in text else text.rpartition(":")
+        if name not in names:
+            raise UserError(
+                f"{shown}: no column {name!r}{did_you_mean(name, names)} (its columns: {', '.join(names)[:200]}); "
+                "correct --item-columns"
+            )
+        require(kind in (None, *KINDS), f"--item-columns: {text}: a column is {', '.join(KINDS)}")
+        require(name not in content, f"--item-columns: {name} is named twice")
+        content[name] = kind
+    return content

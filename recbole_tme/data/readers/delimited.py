@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from recbole_tme.data.items import KINDS
 from recbole_tme.data.readers import engine as sql
 from recbole_tme.data.textfile import numbered_lines, read_header, split_fields
 from recbole_tme.errors import UserError
 
 DELIMITERS = ("\t", ",", ";", "|", "::", " ")
-# Behind a column's name in RecBole's files.
-_TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def read_layout(
 
 def _untyped(name: str) -> str:
     head, _, kind = name.rpartition(":")
-    return head if head and kind in _TYPES else name
+    return head if head and kind in KINDS else name
 
 
 def _named(path: Path, columns: list[str]) -> tuple[str, ...]:

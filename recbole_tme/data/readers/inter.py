@@ -1,4 +1,4 @@
-"""One atomic file: clicks or prefix rows of sessions, or titles of items."""
+"""One atomic file: clicks or prefix rows of sessions, or what is known of items."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_tme.data.catalogue import NamedSessions, catalogue, text_array
+from recbole_tme.data.items import KINDS, ItemTable, item_column, title_column
 from recbole_tme.data.readers import presplit
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
@@ -123,20 +124,31 @@ def _check_order(path: Path, times: np.ndarray, offsets: np.ndarray) -> None:
         )
 
 
-def read_titles(path: Path) -> dict[str, str]:
-    """Readable names from a RecBole ``.item`` file: the first column that is called a title or a name.
+def read_item_file(path: Path) -> ItemTable:
+    """A RecBole ``.item`` file.
 
-    Returns:
-        Name per external item id, empty where no column is called so.
+    Titles are the column ``title`` or ``name``, otherwise the first of type ``token_seq`` that is called like one.
 
     Raises:
         UserError: naming the file, and the line where there is one.
     """
-    names = [field.partition(":")[0] for field in read_header(path)]
+    fields = [field.partition(":") for field in read_header(path)]
+    kinds = {name: kind for name, _, kind in fields}
+    names = list(kinds)
     if "item_id" not in names:
         raise UserError(f"{path} line 1: column item_id:token is missing{did_you_mean('item_id', names)}")
-    title = next((name for name in names if "title" in name or "name" in name), None)
-    if title is None:
-        return {}
-    table = read_columns(path, names, {"item_id": TOKEN, title: TEXT})
-    return dict(zip(table["item_id"].to_pylist(), table[title].to_pylist()))
+    title = title_column([n for n in names if n in ("title", "name")]) or title_column(
+        [name for name in names if kinds[name] == "token_seq"]
+    )
+    table = read_columns(path, names, {name: TOKEN if name == "item_id" else TEXT for name in names})
+    items = table["item_id"].to_pylist()
+    values = {
+        name: {item: value for item, value in zip(items, table[name].to_pylist()) if value}
+        for name in names
+        if name != "item_id"
+    }
+    titles = values.pop(title) if title else {}
+    columns = {
+        name: item_column(name, found, kinds[name] if kinds[name] in KINDS else None) for name, found in values.items()
+    }
+    return ItemTable(titles, columns)

@@ -83,9 +83,9 @@ def open_table(
 
 
 def _text(engine, files, plain, layout, fits, typed) -> Table:
-    form = read_layout(files[0], plain[0], layout.delimiter, layout.names, fits)
+    form = read_layout(files[0], plain[0], layout.delimiter, layout.columns, fits)
     forms = [
-        form, *(read_layout(f, p, form.delimiter, layout.names, lambda _: True) for f, p in zip(files[1:], plain[1:]))
+        form, *(read_layout(f, p, form.delimiter, layout.columns, lambda _: True) for f, p in zip(files[1:], plain[1:]))
     ]  # fmt: skip
     return _text_of(engine, files, plain, forms, typed, normalised=False)
 
