@@ -21,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", help="one small table instead: P@20 and MRR@20 of these models, by commas, on "
                         "each data set, with their best settings by validation")  # fmt: skip
     parser.add_argument("--collect", type=Path, help="copy each run's results, with its settings, into this folder")
+    parser.add_argument("--keep-ranks", type=Path, metavar="FOLDER", help="copy the runs without their weights to this "
+                        "folder: enough for significance and report")  # fmt: skip
+    parser.add_argument("--check-ranks", type=Path, metavar="RESULTS", help="compare the runs' ranks with the "
+                        "checksums of collected results; exit code 1 where any differ")  # fmt: skip
     parser.add_argument("--experiments", type=Path, help="write the figures into the experiment files of this folder, "
                         "each into the file with the run's settings")  # fmt: skip
 
@@ -32,9 +36,16 @@ def run(args: argparse.Namespace) -> int:
         UserError: a path is missing or holds something else.
     """
     from recbole_tme.report.experiments import write_figures
+    from recbole_tme.report.kept_ranks import check_ranks, keep_ranks
     from recbole_tme.report.overview import overview
     from recbole_tme.report.tables import collect, insert, markdown, read_results
 
+    if args.check_ranks is not None:
+        lines = check_ranks(args.results, read_results([args.check_ranks]))
+        print("\n".join(lines))
+        return int(not all(line.startswith("same") for line in lines))
+    if args.keep_ranks is not None:
+        keep_ranks(args.results, args.keep_ranks)
     if args.collect is not None:
         collect(args.results, args.collect)
     results = read_results(args.results)
@@ -45,6 +56,6 @@ def run(args: argparse.Namespace) -> int:
         write_figures(args.experiments, results)
     if args.into is not None:
         insert(args.into, text)
-    if args.into is args.collect is args.experiments is None:
+    if args.into is args.collect is args.experiments is args.keep_ranks is None:
         print(text)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import zipfile
@@ -74,6 +75,15 @@ class Ranks:
     def tie_share(self) -> float:
         """Share of instances whose target ties with another item."""
         return float(np.mean(self.tied > 0)) if len(self) else 0.0
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of all arrays, hexadecimal: equal for equal ranks, whatever file they are stored in."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            values = np.ascontiguousarray(getattr(self, field.name), dtype=np.int64)
+            digest.update(f"{field.name} {len(values)}\n".encode() + values.tobytes())
+        return digest.hexdigest()
 
     def select(self, wanted: np.ndarray) -> Ranks:
         """The instances of a bool mask or of positions."""

@@ -43,6 +43,7 @@ class Trained(NamedTuple):
         best_epoch: the epoch that was selected.
         valid: metrics on validation, by name; None where none was used.
         epoch_seconds: how long an epoch took.
+        cpu_seconds: CPU time of all epochs with their validation, summed over the threads of this process.
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Trained(NamedTuple):
     best_epoch: int
     valid: dict[str, float] | None
     epoch_seconds: float
+    cpu_seconds: float
 
 
 def with_members(config: SessionConfig, data: SessionData, protocol: Protocol) -> SessionConfig:
@@ -90,7 +92,7 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
     Raises:
         UserError: as :func:`with_members`, or a member's weights are damaged or gone.
     """
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     config = with_members(config, data, protocol)
     directory.write_config(config.plain())
     runs = [_finished(path) for path in config["members"]]
@@ -111,7 +113,8 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
             restore_model(member, {"state_dict": weights}, run.model_file)
         model.weights.copy_(learned.weights)
         model.temperatures.copy_(learned.temperatures)
-    return Trained(model.eval(), loaders, 0, valid, time.perf_counter() - started)
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    return Trained(model.eval(), loaders, 0, valid, seconds, cpu_seconds)
 
 
 @torch.no_grad()

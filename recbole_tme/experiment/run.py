@@ -177,6 +177,7 @@ def train_and_test(
         trained = blend(config, data, protocol, directory)
     else:
         trained = train(config, data, built, directory, resuming, on_epoch)
+    cpu_started = time.process_time()
     with refusing_nan():
         ranks, details = evaluate_test(config, final_data, trained.model, trained.loaders[2], protocol)
     doubt = implausible(ranks, trained.loaders[2].dataset.inter_feat)
@@ -196,6 +197,8 @@ def train_and_test(
         "tie_share": ranks.tie_share,
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "epoch_seconds": trained.epoch_seconds,
+        # Of this process; unlike seconds, it is the same on a machine that others use too.
+        "cpu_seconds": round(trained.cpu_seconds + time.process_time() - cpu_started, 1),
         "protocol": protocol.plain(),
     }
 
@@ -229,7 +232,8 @@ def train(
         trained.fit(loaders[0], show_progress=config["show_progress"])
     valid = None if on_test else selected.best_valid_result
     epoch_seconds = statistics.median(row["train_seconds"] for row in trained.history)
-    return Trained(trained.model, loaders, selected.best_epoch, valid, epoch_seconds)
+    cpu_seconds = sum(row.get("cpu_seconds", 0.0) for row in trained.history)
+    return Trained(trained.model, loaders, selected.best_epoch, valid, epoch_seconds, cpu_seconds)
 
 
 def write_outcome(directory: RunDirectory, ranks: Ranks, model: nn.Module) -> None:

@@ -37,7 +37,7 @@ STATE_SHAPE = {
     "best_valid_score": float,
     "best_valid_result": (type(None), {str: float}),
     "finished": bool,
-    "history": [{"phase": str, "train_seconds": float}],
+    "history": [{"phase": str, "train_seconds": float, "cpu_seconds?": float}],
 }
 # A NaN is looked for this often: on a GPU each look waits for the device.
 CHECK_EVERY = 50
@@ -107,13 +107,14 @@ class SessionTrainer(Trainer):
             if self.finished:
                 break
             row = {"phase": self.phase, "epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             row |= self._train_epoch(train_data, epoch, show_progress=show_progress)
             row["train_seconds"] = round(time.perf_counter() - started, 3)
             self.scheduler.step()
             score = self._validate(epoch, valid_data, row) if valid_data is not None else None
             if valid_data is None:
                 self._keep_weights(epoch)
+            row["cpu_seconds"] = round(time.process_time() - cpu_started, 3)
             self.finished = self.finished or epoch + 1 == self.epochs
             self.history.append(row)
             if distributed.is_main():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol
+from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.evaluation.summary import distinct_names, shared_settings, shown_name
 from recbole_tme.report.experiments import one_per_seed
 from recbole_tme.runs.directory import finished_runs, read_result
@@ -21,13 +22,14 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def collect(paths: Iterable[Path], folder: Path) -> None:
-    """Copy what tables are made of out of run directories, to ``<folder>/<data set>/<model>-s<seed>-<hash>.json``.
+    """Copy what tables are made of out of run directories, to ``<folder>/<data set>/<model>-s<seed>-<hash>.json``,
+    with the checksum of the run's ranks.
 
     Raises:
         UserError: a path holds no finished run, or the folder cannot be written.
     """
     for directory in finished_runs(paths):
-        result = read_result(directory.metrics_file)
+        result = read_result(directory.metrics_file) | {"ranks_sha256": Ranks.load(directory.ranks_file).checksum}
         name = directory.path.name.partition("-")[2]
         file = folder / result["dataset"] / f"{result['model'].replace(':', '-')}-{name}.json"
         with writing(file):
@@ -77,7 +79,7 @@ def by_settings(results: Sequence[dict]) -> dict[str, list[dict]]:
 def one_table(models: dict[str, list[dict]]) -> str:
     protocol = protocol_of(next(iter(models.values()))[0])
     ordered = sorted(models, key=lambda model: (-mean_of(models[model], METRICS[-1]), model))
-    head = ["model", "seeds", *map(shown_name, METRICS), "repeated P@20", "new P@20", "epoch s"]
+    head = ["model", "seeds", *map(shown_name, METRICS), "repeated P@20", "new P@20", "epoch s", "CPU s"]
     rows = []
     for model in ordered:
         runs = models[model]
@@ -86,6 +88,8 @@ def one_table(models: dict[str, list[dict]]) -> str:
             parts = [run["slices"][kind]["metrics"] for run in runs if kind in run["slices"]]
             cells.append(cell_of(parts, "hit@20"))
         cells.append(f"{statistics.median(run['epoch_seconds'] for run in runs):.0f}")
+        cpu = [run["cpu_seconds"] for run in runs if "cpu_seconds" in run]
+        cells.append(f"{statistics.median(cpu):.0f}" if cpu else "-")
         rows.append(cells)
     return f"{caption(protocol)}\n\n{tabular.markdown(head, rows)}"
 

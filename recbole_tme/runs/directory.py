@@ -57,10 +57,11 @@ METRICS_SHAPE = {
     "valid?": (_NOTHING, {str: float}),
     "test": {str: float},
     "slices": {str: {"instances": int, "metrics": {str: float}}},
-    **dict.fromkeys(("tie_share?", "parameters?", "seconds?"), (_NOTHING, float)),
+    **dict.fromkeys(("tie_share?", "parameters?", "seconds?", "cpu_seconds?"), (_NOTHING, float)),
     "epoch_seconds": float,
     "protocol": PROTOCOL_SHAPE,
     "settings?": {str: (_NOTHING, bool, float, str, list, dict)},
+    "ranks_sha256?": str,
 }
 ENVIRONMENT_SHAPE = {"protocol": PROTOCOL_SHAPE, "command?": (_NOTHING, str)}
 

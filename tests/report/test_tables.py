@@ -10,6 +10,7 @@ import yaml
 from recbole_tme.cli import main
 from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
+from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.report.experiments import figures, write_figures
 from recbole_tme.report.overview import overview
 from recbole_tme.report.tables import markdown, read_results
@@ -38,7 +39,8 @@ def rows(text: str) -> dict[str, list[str]]:
 def test_seeds_share_a_row_and_settings_do_not(runs):
     table = rows(markdown(read_results([runs])))
     assert set(table) == {"TMEGNN", "SPop tie_break=recency", "SPop tie_break=popularity"}
-    assert table["TMEGNN"][0] == "2" and "±" in table["TMEGNN"][-2]
+    assert table["TMEGNN"][0] == "2" and "±" in table["TMEGNN"][-3]
+    assert table["TMEGNN"][-1] != "-", "CPU seconds of the run"
     assert table["SPop tie_break=recency"][0] == "1" and "±" not in "".join(table["SPop tie_break=recency"])
 
 
@@ -71,6 +73,28 @@ def test_collected_results_make_the_same_table_without_their_run_directories(run
     assert len(kept) == 4 and {file.parent.name for file in kept} == {"toy"}
     assert markdown(read_results([tmp_path / "kept"])) == markdown(read_results([runs]))
     assert not any(str(runs) in file.read_text() for file in kept), "no path of the machine is kept"
+
+
+def test_kept_ranks_give_the_same_tests_and_are_known_by_their_checksums(runs, tmp_path, capsys):
+    kept, collected = tmp_path / "ranks", tmp_path / "results"
+    assert main(["table", str(runs), f"--keep-ranks={kept}", f"--collect={collected}"]) == 0
+    assert not list(kept.rglob("*.safetensors")) and not list(kept.rglob("*.pt"))
+    capsys.readouterr()
+    printed = []
+    for folder in (runs, kept):
+        assert main(["significance", str(folder), "--resamples=200"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert main(["table", str(kept), f"--check-ranks={collected}"]) == 0
+    assert capsys.readouterr().out.count("same ranks: ") == 4
+    file = next(kept.glob("*/TMEGNN/*/ranks.npz"))
+    ranks = Ranks.load(file)
+    ranks.better[0] += 1
+    ranks.save(file)
+    assert main(["table", str(kept), f"--check-ranks={collected}"]) == 1
+    assert f"other ranks: {file.parent}" in capsys.readouterr().out
+    shutil.rmtree(collected / "toy")
+    assert main(["table", str(runs), f"--check-ranks={collected}"]) == 2
 
 
 def test_collecting_twice_changes_nothing(runs, tmp_path):
