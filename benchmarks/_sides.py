@@ -21,6 +21,7 @@ from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.utils.hardware import keep_freed_memory
 
 SIZE = 100
+CPU = torch.device("cpu")
 # What RecBole's users get unless they say otherwise.
 STOCK_MAX_LENGTH = 50
 # Each model's own names of its vectors' size.
@@ -59,14 +60,14 @@ def start(args: argparse.Namespace) -> SessionData:
 class OurSide:
     """Trainers and loaders of ours, each run's files in a folder that may be thrown away."""
 
-    def __init__(self, data: SessionData, folder: Path, batch_size: int):
-        self.data, self.folder, self.batch_size = data, folder, batch_size
+    def __init__(self, data: SessionData, folder: Path, batch_size: int, device: torch.device = CPU):
+        self.data, self.folder, self.batch_size, self.device = data, folder, batch_size, device
 
     def trainer(self, model: str, size: dict[str, int] | None = None, **settings):
         """A trainer with a fresh model, whose ``size`` is by its own names, ours by default; returns it with ``(train,
         valid, test)`` loaders."""
         fixed = {
-            "device": "cpu",
+            "device": self.device.type,
             "train_batch_size": self.batch_size,
             "eval_batch_size": self.batch_size,
             "show_progress": False,
@@ -82,14 +83,15 @@ class OurSide:
 class StockSide:
     """RecBole's own loaders over files of its own, and its own trainers with its own models."""
 
-    def __init__(self, data: SessionData, folder: Path, batch_size: int):
+    def __init__(self, data: SessionData, folder: Path, batch_size: int, device: torch.device = CPU):
         self.name, self.folder, self.batch_size = data.name, folder, batch_size
+        self.gpu_id = "0" if device.type == "cuda" else ""
         _stock.write_presplit(data, folder)
         # The loaders do not depend on the model.
         self.loaders = _stock.loaders(self._config("SRGNN"))
 
     def _config(self, model: str, **settings):
-        settings = {**PEERS[model], "show_progress": False, **settings}
+        settings = {**PEERS[model], "show_progress": False, "gpu_id": self.gpu_id, **settings}
         return _stock.make_config(self.folder, self.name, STOCK_MAX_LENGTH, self.batch_size, model, **settings)
 
     def trainer(self, name: str, model: torch.nn.Module | None = None, **settings):
@@ -102,20 +104,23 @@ class StockSide:
         if model is None:
             model = get_model(name)(config, self.loaders[0].dataset)
         with tensorboard_in(None):
-            return Trainer(config, model)
+            return Trainer(config, model.to(config["device"]))
 
 
-def take_turns(jobs: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each job; in every round each has its turn, in an order that is reversed each time.
+def take_turns(
+    jobs: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Median seconds of each job; in every round each has its turn, in an order that is reversed each time.
 
-    CPU time, because other processes may have the cores for a while. A first turn of each is not counted.
+    CPU time unless ``clock`` says otherwise, because other processes may have the cores for a while. A first turn of
+    each is not counted.
     """
     for job in jobs.values():
         job()
     seconds = {name: [] for name in jobs}
     for turn in range(rounds):
         for name in jobs if turn % 2 else reversed(jobs):
-            started = time.process_time()
+            started = clock()
             jobs[name]()
-            seconds[name].append(time.process_time() - started)
+            seconds[name].append(clock() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
