@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
+from recbole_tme.data.compressed import most_bytes
 from recbole_tme.errors import UserError
 
 _BLOCK = 1 << 18
@@ -71,15 +72,13 @@ def _fetch(url: str, part: Path, timeout: float) -> str:
         raise UserError(f"{url}: the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise UserError(f"{url}: cannot be reached ({error.reason})") from None
+    except (http.client.InvalidURL, ValueError) as error:
+        raise UserError(f"{url}: no address that can be asked ({error})") from None
     except (http.client.HTTPException, OSError) as error:
         raise UserError(f"{url}: the transfer broke off after {received} bytes ({error}); try again") from None
     if total is not None and received != total:
         raise UserError(f"{url}: the transfer broke off after {received} of {total} bytes; try again")
     return digest.hexdigest()
-
-
-# Text is packed ten to thirty times smaller; what is packed far smaller is made to fill a disk.
-MOST_TIMES, HARMLESS_BYTES = 100, 10**8
 
 
 def extract_zip(archive: Path, folder: Path) -> None:
@@ -91,7 +90,7 @@ def extract_zip(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as content:
             unpacked, packed = sum(member.file_size for member in content.infolist()), archive.stat().st_size
-            if unpacked > max(HARMLESS_BYTES, MOST_TIMES * packed):
+            if unpacked > most_bytes(packed):
                 raise UserError(
                     f"{archive}: {packed:,} bytes that unpack to {unpacked:,} are no log; unpack it yourself if it is"
                 )

@@ -6,7 +6,6 @@ read fast, and only when something is wrong is it walked line by line to say whe
 
 from __future__ import annotations
 
-import bz2
 import csv
 import gzip
 import io
@@ -16,26 +15,19 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from recbole_tme.data.compressed import compression, open_bytes
 from recbole_tme.errors import UserError
 
 TOKEN = pa.dictionary(pa.int32(), pa.string())
 TEXT = pa.string()
 NUMBER = pa.float64()
 
-# First bytes of compressed files, and what opens them.
-_COMPRESSED = {
-    b"\x1f\x8b": ("gzip", gzip.open),
-    b"BZh": ("bzip2", bz2.open),
-    b"\xfd7zXZ\x00": ("xz", lzma.open),
-    b"\x28\xb5\x2f\xfd": ("zstd", lambda path, mode: io.BufferedReader(pa.CompressedInputStream(str(path), "zstd"))),
-}
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -59,23 +51,6 @@ def reading(path: Path) -> Iterator[None]:
         if error.errno is None and compression(path):
             raise UserError(f"{path}: a damaged or incomplete {compression(path)} file; fetch it again") from None
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def compression(path: Path) -> str | None:
-    """The compression a file begins with, whatever it is called: gzip, bzip2, xz, zstd or None."""
-    return (_opener(path) or (None,))[0]
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """Open a plain or compressed file for reading bytes."""
-    opener = _opener(path)
-    return open(path, "rb") if opener is None else opener[1](path, "rb")
-
-
-def _opener(path: Path):
-    with open(path, "rb") as file:
-        first = file.read(8)
-    return next((opener for magic, opener in _COMPRESSED.items() if first.startswith(magic)), None)
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:

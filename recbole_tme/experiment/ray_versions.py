@@ -120,8 +120,9 @@ def reachable_ray(address: str) -> str:
         found = canonicalize_bootstrap_address(address)
         host, _, port = found.rpartition(":")
         socket.create_connection((host, int(port)), timeout=RAY_ANSWERS_WITHIN).close()
-    except OSError as error:
-        reason = str(error).partition(". ")[0] if address == "auto" else error.strerror or error
+    except (OSError, UnicodeError) as error:
+        # Of a name that no host can have, the system is not asked.
+        reason = str(error).partition(". ")[0] if address == "auto" else getattr(error, "strerror", None) or error
         raise UserError(f"no Ray cluster can be reached at {address} ({reason}); {remedy}") from error
     try:
         answers = _is_ray(found)

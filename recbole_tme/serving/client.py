@@ -43,6 +43,10 @@ class Client:
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         if parts.scheme not in kinds or not parts.hostname:
             raise ValueError(f"url: must be http://HOST:PORT or https://HOST:PORT, not {url!r}")
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError as error:
+            raise ValueError(f"url: no host can be called {parts.hostname!r}") from error
         self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout)
         self._base = parts.path.rstrip("/")
         self._headers = {} if token is None else {"authorization": f"Bearer {token}"}

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from recbole_tme.data.catalogue import NamedSessions, catalogue, number_names, text_array
 from recbole_tme.data.ragged import take_sessions, to_offsets
+from recbole_tme.data.readers.forms import JSON, TEXT, form_of
 from recbole_tme.data.sessions import Sessions
 from recbole_tme.data.textfile import numbered_lines
 from recbole_tme.errors import UserError
@@ -35,6 +36,9 @@ def read_lines(path: Path, first_field: str | None = None) -> NamedSessions:
         UserError: naming the file, and the line where there is one; or the file looks as if ids of sessions or users
             came first.
     """
+    form = form_of(path)
+    if form not in (TEXT, JSON):
+        raise UserError(f"{path}: a {form} file, not lines of text; leave --format out, or name a file of sessions")
     lines = []
     for number, line in numbered_lines(path):
         if b"\x00" in line:

@@ -7,6 +7,7 @@ is refused.
 from __future__ import annotations
 
 import pickle
+import reprlib
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from recbole_tme.data.catalogue import NamedSessions, catalogue, number_names
+from recbole_tme.data.compressed import most_bytes, open_bytes
 from recbole_tme.data.ragged import to_offsets
 from recbole_tme.data.readers.presplit import fold
 from recbole_tme.data.sessions import Sessions
-from recbole_tme.data.textfile import open_bytes, reading
+from recbole_tme.data.textfile import reading
 from recbole_tme.errors import UserError
 
 
@@ -88,8 +90,11 @@ def _holds_lists(content: Any) -> bool:
 def _flatten(path: Path, rows: Any) -> tuple[list, np.ndarray]:
     for k, row in enumerate(rows):
         if not isinstance(row, list | tuple) or not row:
-            raise UserError(f"{path}: entry {k + 1} is {row!r:.40}, a list of item ids is expected")
+            raise UserError(f"{path}: entry {k + 1} is {reprlib.repr(row)}, a list of item ids is expected")
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    # A list that is written once may stand in a million places.
+    if lengths.sum() > most_bytes(path.stat().st_size):
+        raise UserError(f"{path}: {lengths.sum():,} clicks in so small a file are no log; write it as text if they are")
     return list(chain.from_iterable(rows)), to_offsets(lengths)
 
 

@@ -12,7 +12,7 @@ from recbole_tme.data.readers import engine as sql
 from recbole_tme.data.readers.columns import Layout
 from recbole_tme.data.readers.delimited import Delimited, read_layout
 from recbole_tme.data.readers.engine import Engine, QueryError
-from recbole_tme.data.readers.forms import JSON, PARQUET, PICKLE, TEXT, form_of
+from recbole_tme.data.readers.forms import JSON, PARQUET, PICKLE, TEXT, form_of, known_encoding
 from recbole_tme.data.readers.unpack import unpack
 from recbole_tme.errors import UserError
 
@@ -68,13 +68,14 @@ def open_table(
     Raises:
         UserError: naming the file, and the line where there is one.
     """
-    forms = [form_of(path) for path in files]
+    encoding = known_encoding(layout.encoding)
+    forms = [form_of(path, encoding) for path in files]
     odd = next((k for k, form in enumerate(forms) if form != forms[0]), None)
     if odd is not None:
         raise UserError(f"{files[0]} is {forms[0]} and {files[odd]} is {forms[odd]}; name files of one kind")
     if forms[0] == PICKLE:
         raise UserError(f"{files[0]}: a pickle, not a log; splits in pickles come as a folder or as --train and --test")
-    plain = [unpack(path, form, layout.encoding, engine.scratch) for path, form in zip(files, forms)]
+    plain = [unpack(path, form, encoding, engine.scratch) for path, form in zip(files, forms)]
     if forms[0] == TEXT:
         return _text(engine, list(files), plain, layout, fits, typed)
     if forms[0] == JSON:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recbole_tme.data.compressed import compression, most_bytes, open_bytes
 from recbole_tme.data.readers.forms import FEATHER, PARQUET, encoding_of
-from recbole_tme.data.textfile import compression, open_bytes, reading
+from recbole_tme.data.textfile import reading
 from recbole_tme.errors import UserError
 
 _BLOCK = 1 << 22
@@ -25,7 +26,8 @@ def unpack(path: Path, form: str, encoding: str | None, scratch: Path) -> Path:
     Args:
         path: the file.
         form: see :func:`~recbole_tme.data.readers.forms.form_of`.
-        encoding: of text; None for UTF-8, or what a byte order mark says.
+        encoding: of text, by the name that :func:`~recbole_tme.data.readers.forms.known_encoding` has for it; None for
+            UTF-8, or what a byte order mark says.
         scratch: a folder for copies.
 
     Raises:
@@ -36,18 +38,26 @@ def unpack(path: Path, form: str, encoding: str | None, scratch: Path) -> Path:
         return _feather(path, copy)
     packed = compression(path) is not None
     if form == PARQUET:
-        return _unpacked(path, copy) if packed else path
-    encoding = _known(encoding) or encoding_of(path)
+        plain = _unpacked(path, copy) if packed else path
+        _refuse_bomb(path, plain)
+        return plain
+    encoding = encoding or encoding_of(path)
     if encoding not in _UTF8:
         return _recoded(path, encoding, copy)
     return _unpacked(path, copy) if packed else path
 
 
-def _known(encoding: str | None) -> str | None:
+def _refuse_bomb(path: Path, plain: Path) -> None:
+    """Refuse a Parquet file of more rows than it has room for: a value that is written once may fill a billion."""
     try:
-        return encoding and codecs.lookup(encoding).name
-    except LookupError:
-        raise UserError(f"encoding={encoding}: unknown; utf-8, utf-16, latin-1, gbk and Python's others are") from None
+        with reading(path):
+            rows = pq.read_metadata(plain).num_rows
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: a damaged Parquet file ({str(error).splitlines()[0]})") from None
+    if rows > most_bytes(plain.stat().st_size):
+        raise UserError(
+            f"{path}: {rows:,} rows in {plain.stat().st_size:,} bytes are no log; write it anew if they are"
+        )
 
 
 def _unpacked(path: Path, copy: Path) -> Path:

@@ -102,9 +102,11 @@ def listening_socket(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
         listener.listen(MAX_CONNECTIONS)
         return listener
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, TypeError, ValueError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or error
+        # What Python raises for a name that cannot be spelt for the network, and that the system is not asked for.
+        is_name = isinstance(error, TypeError | ValueError)
+        reason = "no host can be called so" if is_name else getattr(error, "strerror", None) or error
         raise UserError(f"{host} port {port} cannot be listened on ({reason}); choose another --port or --host") from (
             error
         )
