@@ -66,7 +66,10 @@ def form_of(path: Path, encoding: str | None = None) -> str:
     if encoding is None:
         encoding = encoding_of(path)
         if encoding != "utf-16" and (strange := _NOT_IN_TEXT.search(first)):
-            raise UserError(f"{path}: no text (byte {strange.start()} is 0x{strange[0].hex()}); name a file of clicks")
+            number, byte = first.count(b"\n", 0, strange.start()) + 1, "zero byte"
+            if strange[0] != b"\0":
+                byte = f"byte 0x{strange[0].hex()}"
+            raise UserError(f"{path} line {number}: not a text file (a {byte} in it); name a file of clicks")
     start = first.decode(encoding or "latin-1", errors="replace").lstrip("\ufeff \t\r\n")
     if start[:1] == "<":
         raise UserError(f"{path}: an HTML or XML page, not a log; fetch the file itself, or save the table as CSV")
