@@ -175,24 +175,22 @@ class DANSeR(SessionRecommender):
         return loss, ranked
 
     def held_out_loss(self, encoded: Encoded, target: Tensor) -> Tensor:
-        """Minus the log likelihood of the new targets of the sessions that are held out, summed and divided by B: what
-        the weight of the neighbours learns from. No gradient reaches the rest of the model."""
+        """What the neighbours learn from: the loss of the new targets of the sessions that are held out, summed and
+        divided by B. No gradient reaches the rest of the model."""
         is_new = ~(encoded.item_seq == target.unsqueeze(1)).any(dim=1)
         rows = (is_new & self.neighbours.held_out(encoded.session_id)).nonzero().squeeze(1)
         # All items are scored for it, which may take longer than the rest of a step where few items are sampled.
         if not len(rows) or torch.rand(()) * self.n_items > ALWAYS_MIXED:
-            return sum(0.0 * parameter.sum() for parameter in self.neighbours.mixture.parameters())
+            return sum(0.0 * parameter.sum() for parameter in self.neighbours.parameters())
         item_seq, lengths, target = encoded.item_seq[rows], encoded.item_seq_len[rows], target[rows]
         own = self.neighbours.own_sessions(encoded.session_id[rows])
         with torch.no_grad(), self._without_dropout():
             scores = inner_products(self.query_vectors(self.encode(item_seq, lengths)), self.item_vectors())
             # With the padding's column.
             log_new = scores.scatter_(1, F.pad(item_seq, (0, 1)), -torch.inf).log_softmax(1)
-            found = self.neighbours.find(item_seq, lengths, own)
-            share = self.neighbours.log_chance_of_targets(found, target)
-            of_target = log_new.gather(1, target.unsqueeze(1)).squeeze(1)
-        log_weight, log_own = self.neighbours.mixture(found.facts, log_new.amax(1))
-        return -torch.logaddexp(log_own + of_target, log_weight + share).sum() / len(encoded.item_seq)
+        found = self.neighbours.find(item_seq, lengths, own)
+        losses: Tensor = self.neighbours.learning_loss(log_new, item_seq, found, target)
+        return losses.sum() / len(encoded.item_seq)
 
     @contextlib.contextmanager
     def _without_dropout(self) -> Iterator[None]:

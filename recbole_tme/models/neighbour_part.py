@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_tme.models.base import Encoded
 from recbole_tme.models.training_free.clicks import session_numbers, train_clicks
+from recbole_tme.nn.losses import smooth_rank
 from recbole_tme.nn.neighbour_mixture import NeighbourFacts, NeighbourMixture
 from recbole_tme.nn.neighbours import NeighbourIndex, Neighbours
 
@@ -16,6 +17,10 @@ from recbole_tme.nn.neighbours import NeighbourIndex, Neighbours
 SAMPLE_SIZE = 500
 # One training session in this many teaches how to mix, and nothing else.
 HELD_OUT = 32
+# The width of the steps of a smooth rank, in the log of a chance.
+SMOOTHNESS = 0.3
+# Chances are not told apart below this, where they could not be in float32.
+LEAST_CHANCE = 1e-30
 # Products of session and item vectors that are formed at a time.
 ENTRIES_AT_ONCE = 2**18
 
@@ -37,9 +42,10 @@ class NeighbourPart(nn.Module):
 
     A new item's chance is ``(1 - w) * own + w * (its score / the sum of the scores of all new items)``, where ``own``
     is the model's chance of it among the new items and its score is the sum of the similarities of the neighbours that
-    hold it. The weight w of a session is learned on one training session in 32, which the rest of the model never sees:
-    on sessions that it knows by heart, the model would seem better than its neighbours. A training session is never
-    its own neighbour.
+    hold it. The weight w of a session, and what makes neighbours similar, are learned on one training session in 32,
+    which the rest of the model never sees: on sessions that it knows by heart, the model would seem better than its
+    neighbours. What is learned is to bring the targets forward (:meth:`learning_loss`). A training session is never its
+    own neighbour.
 
     Args:
         model: the model, for its field names and the number of items.
@@ -73,13 +79,33 @@ class NeighbourPart(nn.Module):
         mass = self.index.mass(found, item_seq)
         # Sums that should be 0 may differ from it by rounding.
         mass = mass.masked_fill(mass < torch.finfo(mass.dtype).eps, 0.0)
-        strongest = mass.new_zeros(n_rows).scatter_reduce_(0, found.row, found.similarity, "amax")
+        strongest = mass.new_zeros(n_rows).scatter_reduce_(0, found.row, found.similarity.detach(), "amax")
         count = torch.bincount(found.row, minlength=n_rows).to(mass.dtype)
         return Found(found, NeighbourFacts(mass, strongest, count, item_seq_len.to(mass.dtype)))
 
-    def log_chance_of_targets(self, found: Found, target: Tensor) -> Tensor:
-        """Log of the chance that the neighbours give one new item of each session, ``[B]``."""
-        return self._log_share(self.index.score_targets(found.neighbours, target), found.facts.mass)
+    def learning_loss(self, log_own: Tensor, item_seq: Tensor, found: Found, target: Tensor) -> Tensor:
+        """The log of the smooth rank of new targets under the mixture: what the weight of the neighbours and their
+        similarity learn from. No gradient reaches anything else.
+
+        Likelihood would not do: it gains from neighbours that give a little to every target the model overlooks, even
+        where the first places get worse.
+
+        Args:
+            log_own: log of the model's own chances among the new items, ``[B, N + 1]``; -inf for other items.
+            item_seq: the sessions, ``[B, L]`` long.
+            found: their neighbours.
+            target: item ids, ``[B]`` long, none in its session.
+
+        Returns:
+            ``[B]``.
+        """
+        facts = NeighbourFacts(*(fact.detach() for fact in found.facts))
+        log_weight, log_rest = self.mixture(facts, log_own.amax(1))
+        scores = self.index.scores(found.neighbours, len(item_seq))
+        scores = scores.scatter(1, nn.functional.pad(item_seq, (0, 1)), 0.0)
+        shares = scores / found.facts.mass.clamp(min=torch.finfo(scores.dtype).eps).unsqueeze(1)
+        mixed = log_rest.exp().unsqueeze(1) * log_own.exp() + log_weight.exp().unsqueeze(1) * shares
+        return smooth_rank(mixed.clamp(min=LEAST_CHANCE).log(), target, SMOOTHNESS).log()
 
     def mix(self, scores: Tensor, found: Found) -> Tensor:
         """Mix the neighbours into the log chances of new items, in place.

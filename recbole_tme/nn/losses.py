@@ -183,6 +183,25 @@ def catalogue_cross_entropy(
         return found
 
 
+def smooth_rank(scores: Tensor, target: Tensor, width: float) -> Tensor:
+    r"""The rank of each row's target with smooth steps: :math:`1 + \sum_{j \ne t} \sigma((s_j - s_t) / w)`.
+
+    Args:
+        scores: of all items, ``[B, N]``.
+        target: columns, ``[B]`` long.
+        width: of a step, w, in the unit of the scores; the smaller, the closer to the rank.
+
+    Returns:
+        ``[B]``, from 1 to N.
+
+    Source: Qin, Liu and Li, "A general approximation framework for direct optimization of information retrieval
+    measures", Information Retrieval 13 (2010).
+    """
+    gaps = scores - scores.gather(1, target.unsqueeze(1))
+    # The target itself adds a half.
+    return 0.5 + torch.sigmoid(gaps / width).sum(1)
+
+
 def triplet_margin(anchor: Tensor, positive: Tensor, negatives: Tensor, margin: float) -> Tensor:
     r"""Sum over the negatives, mean over the batch, of :math:`\max(0, \|a-p\|_2 - \|a-n_k\|_2 + m)`.
 

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# Where learning the powers of rarity and size begins.
+START_RARITY, START_SIZE = 2.0, 0.5
+
 
 class Neighbours(NamedTuple):
     """The training sessions that share an item with each session of a batch, C in all, session by session.
@@ -27,11 +30,13 @@ class NeighbourIndex(nn.Module):
     """Items by training session and training sessions by item, in int32: 8 bytes a click and 4 per session and item.
 
     Two sessions are as similar as the rarity of the items they share, and less so the more items the training session
-    holds: the sum of ``ln(M / m_i) ** 2`` over the shared items i, divided by the root of the number of its distinct
-    items, where ``m_i`` of the M training sessions hold item i.
+    holds and the longer ago it was: the sum of ``ln(M / m_i) ** p`` over the shared items i, divided by ``n ** q`` and
+    times ``exp(-a * age)``, where ``m_i`` of the M training sessions hold item i, n is the number of the training
+    session's distinct items, and its age is the number of sessions since then, as a share of M. The three numbers
+    a, p, q begin at 0, 2, 1/2 and can be learned.
 
     A session that is itself one of the training sessions can be left out of its own look-up, which then gives what an
-    index made without that session would give.
+    index made without that session would give; its neighbours are as old as they are far from it, before or after.
 
     Args:
         items: the clicks of all training sessions, in order of time, ``[n]`` long.
@@ -39,9 +44,11 @@ class NeighbourIndex(nn.Module):
         n_items: items of the catalogue and padding.
         sample_size: training sessions considered for each item of a session, the most recent ones.
 
-    Source: set similarity with inverse session frequencies, as in VSKNN (Ludewig and Jannach, 2018).
+    Source: set similarity with inverse session frequencies, as in VSKNN (Ludewig and Jannach, 2018); neighbours that
+    fade with their age, as in STAN (Garg et al., 2019).
     """
 
+    learned: nn.Parameter
     items: Tensor
     item_starts: Tensor
     sessions: Tensor
@@ -50,6 +57,8 @@ class NeighbourIndex(nn.Module):
     def __init__(self, items: Tensor, offsets: Tensor, n_items: int, sample_size: int):
         super().__init__()
         self.n_items, self.sample_size = n_items, sample_size
+        # What is added to a, p and q: a model may draw its parameters around 0.
+        self.learned = nn.Parameter(torch.zeros(3))
         n_sessions = len(offsets) - 1
         session = torch.repeat_interleave(torch.arange(n_sessions), offsets.diff())
         distinct = torch.unique(session * n_items + items)
@@ -91,38 +100,33 @@ class NeighbourIndex(nn.Module):
             kept = ~is_own & (rank < self.sample_size)
             owner, session = owner[kept], session[kept]
         rarity = self._rarity(count, excluded)
-        return self._merge(row[owner], session, rarity[owner])
+        now = torch.full((len(item_seq),), self.n_sessions, device=item_seq.device)
+        if own is not None:
+            now = torch.where(own >= 0, own, now)
+        return self._merge(row[owner], session, rarity[owner], now)
 
     def _rarity(self, count: Tensor, excluded: Tensor) -> Tensor:
-        """The squared log of how few of the training sessions hold an item; a session's own counts for neither."""
+        """A power of the log of how few of the training sessions hold an item; a session's own counts for neither."""
         others = (self.n_sessions - excluded).clamp(min=1).float()
-        return (others / (count - excluded).clamp(min=1)).log().square()
+        # An item of all sessions has a rarity of next to 0, whose power has a slope.
+        few = (others / (count - excluded).clamp(min=1)).log().clamp(min=1e-6)
+        return few ** (START_RARITY + self.learned[1])
 
-    def _merge(self, row: Tensor, session: Tensor, rarity: Tensor) -> Neighbours:
+    def _merge(self, row: Tensor, session: Tensor, rarity: Tensor, now: Tensor) -> Neighbours:
         key, order = torch.sort(row * self.n_sessions + session, stable=True)
         key, place = torch.unique_consecutive(key, return_inverse=True)
         total = rarity.new_zeros(len(key)).index_add_(0, place, rarity[order])
         row, session = key // max(1, self.n_sessions), key % max(1, self.n_sessions)
-        size = self.item_starts[session + 1] - self.item_starts[session]
-        return Neighbours(row, session, total / size.sqrt())
+        size = (self.item_starts[session + 1] - self.item_starts[session]).float()
+        age = (now[row] - session).abs() / max(1, self.n_sessions)
+        fading = torch.exp(-self.learned[0] * age)
+        return Neighbours(row, session, total * fading / size ** (START_SIZE + self.learned[2]))
 
     def mass(self, found: Neighbours, item_seq: Tensor) -> Tensor:
         """The sum of each session's scores over all items that are not in it; ``[B, L]`` long -> ``[B]``."""
         row, item, similarity = self.candidates(found)
         is_new = ~(item.unsqueeze(1) == item_seq[row]).any(dim=1)
         return similarity.new_zeros(len(item_seq)).index_add_(0, row[is_new], similarity[is_new])
-
-    def score_targets(self, found: Neighbours, target: Tensor) -> Tensor:
-        """The score of one item of each session: the similarities of the neighbours that hold it, ``[B]``."""
-        begin = self.session_starts[target].long()
-        row, place = _ranges(self.session_starts[target + 1].long() - begin)
-        wanted = row * self.n_sessions + self.sessions[begin[row] + place]
-        key = found.row * self.n_sessions + found.session
-        at = torch.searchsorted(key, wanted)
-        is_there = at < len(key)
-        is_there[is_there.clone()] = key[at[is_there]] == wanted[is_there]
-        scores = found.similarity.new_zeros(len(target))
-        return scores.index_add_(0, row[is_there], found.similarity[at[is_there]])
 
     def candidates(self, found: Neighbours) -> tuple[Tensor, Tensor, Tensor]:
         """Every item of every neighbour: its session, the item and the neighbour's similarity, ``[n]`` each; an item's
@@ -140,7 +144,7 @@ class NeighbourIndex(nn.Module):
     def rename_items(self, new_id: Tensor) -> None:
         """Give every item i the number ``new_id[i]``, ``[N + 1]`` long."""
         renamed = NeighbourIndex(new_id[self.items.long()], self.item_starts.long(), self.n_items, self.sample_size)
-        self.load_state_dict(renamed.state_dict())
+        self.load_state_dict(renamed.state_dict() | {"learned": self.learned})
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # How many clicks and sessions there are is known from what is loaded.

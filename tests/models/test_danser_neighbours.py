@@ -10,7 +10,7 @@ from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.data.synthetic import toy
 from recbole_tme.errors import UserError
-from recbole_tme.models.neighbour_part import HELD_OUT, SAMPLE_SIZE
+from recbole_tme.models.neighbour_part import HELD_OUT, SAMPLE_SIZE, SMOOTHNESS
 from recbole_tme.models.training_free.clicks import session_numbers, train_clicks
 from recbole_tme.testing import N_ITEMS, Workbench
 
@@ -84,7 +84,7 @@ def test_of_a_training_session_nothing_is_its_own_neighbour_while_training(bench
         assert session[: length + 1] == [*prefix[:length].tolist(), target]
 
 
-def test_sessions_held_out_teach_the_mixture_only_and_the_others_all_the_rest():
+def test_sessions_held_out_teach_the_neighbours_part_only_and_the_others_all_the_rest():
     config, train = config_and_training_data()
     model = config.model_class(config, train).train()
     own = model.neighbours.own_sessions(train.inter_feat["session_id"])
@@ -99,12 +99,15 @@ def test_sessions_held_out_teach_the_mixture_only_and_the_others_all_the_rest():
                 # No target of the toy data is in its session.
                 continue
             learns = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
-            assert learns == (of_mixture == ("mixture" in name)), name
+            assert learns == (of_mixture == ("neighbours" in name)), name
 
 
-def test_what_is_learned_from_a_session_held_out_is_the_likelihood_of_its_targets():
+def test_what_is_learned_from_a_session_held_out_is_the_smooth_rank_of_its_targets():
     config, train = config_and_training_data()
     model = with_weights(config.model_class(config, train))
+    with torch.no_grad():
+        # Without the session, those after it would be younger by one.
+        model.neighbours.index.learned.copy_(torch.tensor([0.0, 0.3, -0.1]))
     own = model.neighbours.own_sessions(train.inter_feat["session_id"])
     rows = train.inter_feat[(own == HELD_OUT // 4)]
     number = own[own == HELD_OUT // 4][0]
@@ -120,14 +123,18 @@ def test_what_is_learned_from_a_session_held_out_is_the_likelihood_of_its_target
         SessionData("toy", train=others, test=data.test, valid=data.valid, tokens=data.tokens)
     )
     model_others = config.model_class(config, train_others).eval()
-    state = {k: v for k, v in model.state_dict().items() if "index" not in k and k != "session_count"}
+    of_data = ("items", "item_starts", "sessions", "session_starts", "session_count")
+    state = {k: v for k, v in model.state_dict().items() if k.rpartition(".")[2] not in of_data}
     model_others.load_state_dict(model_others.state_dict() | state)
     with torch.no_grad():
-        scores = model_others.full_sort_predict(rows).gather(1, rows[IDS[1]].unsqueeze(1)).squeeze(1)
-        explore = model_others.behave(model_others._encode(rows)).log_explore
+        scores = model_others.full_sort_predict(rows)
+        wanted = []
+        for row, clicks, target in zip(scores, rows[IDS[2]], rows[IDS[1]]):
+            others = [i for i in range(1, len(row)) if i != target and i not in clicks]
+            wanted.append((1 + torch.sigmoid((row[others] - row[target]) / SMOOTHNESS).sum()).log())
         encoded = model.train()._encode(rows)
         assert not (rows[IDS[2]] == rows[IDS[1]].unsqueeze(1)).any() and len(ids) > len(rows)
-        torch.testing.assert_close(model.held_out_loss(encoded, rows[IDS[1]]), -(scores - explore).mean())
+        torch.testing.assert_close(model.held_out_loss(encoded, rows[IDS[1]]), torch.stack(wanted).mean())
 
 
 def test_an_index_of_vectors_and_the_neighbours_find_the_best_items_whatever_the_index_found(bench):
@@ -197,6 +204,7 @@ def test_the_neighbours_scores_are_those_of_the_baseline_of_the_same_kind():
     with torch.no_grad():
         model, batch = bench.build(), bench.batch()
         index = model.neighbours.index
+        index.learned.zero_()
         mine = index.scores(index.find(batch[IDS[2]]), len(batch))
     wanted = baseline.scores(baseline.build(), batch)
     # The baseline puts equal scores in order by a change of a hundred-thousandth.

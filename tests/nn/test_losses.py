@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from recbole_tme.nn import losses
-from recbole_tme.nn.losses import catalogue_cross_entropy, top_columns, triplet_margin
+from recbole_tme.nn.losses import catalogue_cross_entropy, smooth_rank, top_columns, triplet_margin
 from recbole_tme.nn.miners import clamp_window, draw_from_window
 
 
@@ -165,3 +165,13 @@ def test_draws_are_distinct_inside_the_window_and_reach_all_of_it():
     assert drawn.shape == (500, 4)
     assert all(len(set(row)) == 4 for row in drawn.tolist())
     assert set(drawn.flatten().tolist()) == set(range(105, 120))
+
+
+def test_a_smooth_rank_is_the_rank_for_small_steps_and_moves_with_every_score():
+    scores = torch.tensor([[3.0, 1.0, 2.0, 0.0], [0.0, 5.0, 1.0, 2.0]], dtype=torch.double, requires_grad=True)
+    target = torch.tensor([2, 0])
+    torch.testing.assert_close(smooth_rank(scores, target, 1e-3).detach(), torch.tensor([2.0, 4.0]).double())
+    others = [[1.0, -1.0, -2.0], [5.0, 1.0, 2.0]]
+    wanted = 1 + torch.sigmoid(torch.tensor(others).double() / 0.5).sum(1)
+    torch.testing.assert_close(smooth_rank(scores, target, 0.5).detach(), wanted)
+    assert torch.autograd.gradcheck(lambda scores: smooth_rank(scores, target, 0.5), scores)
