@@ -26,13 +26,7 @@ def overview(results: Sequence[dict], models: Sequence[str]) -> str:
     Raises:
         UserError: a model has no result; names it.
     """
-    of_dataset: dict[str, list[dict]] = defaultdict(list)
-    for result in results:
-        of_dataset[result["protocol"]["dataset"]].append(result)
-    columns = {}
-    for dataset, part in sorted(of_dataset.items()):
-        (common, _), *_ = Counter(result["protocol"]["fingerprint"] for result in part).most_common()
-        columns[dataset] = [result for result in part if result["protocol"]["fingerprint"] == common]
+    columns = of_common_protocol(results)
     rows = []
     for model in models:
         if all(result["model"] != model for result in results):
@@ -41,10 +35,30 @@ def overview(results: Sequence[dict], models: Sequence[str]) -> str:
     return tabular.markdown(["P@20 / MRR@20", *columns], rows)
 
 
-def _cell(results: Sequence[dict]) -> str:
+def of_common_protocol(results: Sequence[dict]) -> dict[str, list[dict]]:
+    """The results of each data set that were measured by the protocol which most of its results share."""
+    of_dataset: dict[str, list[dict]] = defaultdict(list)
+    for result in results:
+        of_dataset[result["protocol"]["dataset"]].append(result)
+    common = {}
+    for dataset, part in sorted(of_dataset.items()):
+        (fingerprint, _), *_ = Counter(result["protocol"]["fingerprint"] for result in part).most_common()
+        common[dataset] = [result for result in part if result["protocol"]["fingerprint"] == fingerprint]
+    return common
+
+
+def chosen_by_validation(results: Sequence[dict]) -> list[dict]:
+    """The results, a seed each, of those settings that have the best mean MRR@20 on validation; empty where there are
+    none with validation."""
     groups = [runs for runs in by_settings(results).values() if all(run["valid"] for run in runs)]
     if not groups:
+        return []
+    return max(groups, key=lambda runs: statistics.fmean(run["valid"][CHOSEN_BY] for run in runs))
+
+
+def _cell(results: Sequence[dict]) -> str:
+    best = chosen_by_validation(results)
+    if not best:
         return "-"
-    best = max(groups, key=lambda runs: statistics.fmean(run["valid"][CHOSEN_BY] for run in runs))
     figures = [f"{100 * statistics.fmean(run['test'][name] for run in best):.2f}" for name in ("hit@20", "mrr@20")]
     return " / ".join(figures) + (f" ({len(best)} seeds)" if len(best) > 1 else "")
