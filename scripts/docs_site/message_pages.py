@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ def _texts(node: ast.expr) -> list[str]:
         return [" ".join(node.value.split())]
     if isinstance(node, ast.JoinedStr):
         parts = [part.value if isinstance(part, ast.Constant) else GAP for part in node.values]
-        return [" ".join("".join(parts).replace("`", "'").split())]
+        text = re.sub(rf"(?:{GAP})+", GAP, "".join(parts))
+        return [" ".join(text.replace("`", "'").split())]
     if isinstance(node, ast.IfExp):
         return _texts(node.body) + _texts(node.orelse)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
