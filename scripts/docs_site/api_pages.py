@@ -17,7 +17,8 @@ GROUPS = {
     "New models": ("SessionRecommender", "check_model"),
     "Errors": ("UserError",),
 }
-_ROLE = re.compile(r":(?:py:)?(?:class|func|meth|mod|attr|data|obj):<code>~?([^<]+)</code>")
+_ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):<code>~?([^<]+)</code>")
+_MATH = re.compile(r":math:<code>([^<]+)</code>")
 
 
 def api_page() -> str:
@@ -50,10 +51,12 @@ def building_blocks_page() -> str:
     ]
     for file in sorted((ROOT / "recbole_tme" / "nn").glob("*.py")):
         if file.stem != "__init__":
-            parts.append(f"## {file.stem}\n\n::: recbole_tme.nn.{file.stem}\n    options:\n      heading_level: 3")
+            options = "    options:\n      heading_level: 2\n      show_root_heading: false\n      show_root_toc_entry: false"
+            parts.append(f"## {file.stem}\n\n::: recbole_tme.nn.{file.stem}\n{options}")
     return "\n\n".join(parts) + "\n"
 
 
 def plain_roles(html: str) -> str:
     """Sphinx's roles, as they come out of Markdown, as plain names."""
-    return _ROLE.sub(lambda role: f"<code>{role[1].rpartition('.')[2]}</code>", html)
+    html = _ROLE.sub(lambda role: f"<code>{role[1].rpartition('.')[2]}</code>", html)
+    return _MATH.sub(r"<code>\1</code>", html)

@@ -21,7 +21,7 @@ from recbole_tme.report.tables import read_results
 from recbole_tme.schema.keys import property_keys
 
 ROOT = Path(__file__).parents[2]
-METRICS = ("hit@5", "mrr@5", "hit@10", "mrr@10", "hit@20", "mrr@20")
+METRICS = ("hit@20", "mrr@20", "hit@10", "mrr@10", "hit@5", "mrr@5")
 SHARED = "SessionRecommender"
 
 
