@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,9 @@ def engine() -> Iterator[Engine]:
             raise UserError(f"the temporary folder {folder} cannot be written to ({reason}); set TMPDIR") from None
         try:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET enable_progress_bar = false")
+            # In a notebook without ipywidgets the bar is off already, and DuckDB refuses to be told so.
+            with suppress(duckdb.InvalidInputException):
+                connection.execute("SET enable_progress_bar = false")
             yield Engine(connection, Path(folder), duckdb)
         finally:
             connection.close()
