@@ -17,6 +17,11 @@ GROUPS = {
     "New models": ("SessionRecommender", "check_model"),
     "Errors": ("UserError",),
 }
+WITHOUT_HEADING = """\
+    options:
+      heading_level: 2
+      show_root_heading: false
+      show_root_toc_entry: false"""
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):<code>~?([^<]+)</code>")
 _MATH = re.compile(r":math:<code>([^<]+)</code>")
 
@@ -51,8 +56,7 @@ def building_blocks_page() -> str:
     ]
     for file in sorted((ROOT / "recbole_tme" / "nn").glob("*.py")):
         if file.stem != "__init__":
-            options = "    options:\n      heading_level: 2\n      show_root_heading: false\n      show_root_toc_entry: false"
-            parts.append(f"## {file.stem}\n\n::: recbole_tme.nn.{file.stem}\n{options}")
+            parts.append(f"## {file.stem}\n\n::: recbole_tme.nn.{file.stem}\n{WITHOUT_HEADING}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,8 +14,8 @@ def commands_page() -> str:
     parts = [
         "# Commands",
         "`recbole-tme COMMAND --help` prints what is below. Dashes and underscores in options are the same. Commands "
-        "that take settings take any key as `--key=value`, see [settings](settings.md). Exit codes: 0 done, 1 something "
-        "was found (a failed run, a leak), 2 the input is wrong, 70 a fault of the program, 130 interrupted.",
+        "that take settings take any key as `--key=value`, see [settings](settings.md). Exit codes: 0 done, 1 "
+        "something was found (a failed run, a leak), 2 the input is wrong, 70 a fault of the program, 130 interrupted.",
     ]
     for group, commands in GROUPS.items():
         parts.append(f"## {group.capitalize()}")

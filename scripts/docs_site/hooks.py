@@ -1,4 +1,4 @@
-"""What MkDocs calls while it builds the site: pages made from the code, the repository's other pages, and links to them.
+"""What MkDocs calls while it builds the site: pages made from the code, the other pages, and links.
 
     mkdocs build --strict        (with the extra docs)
 

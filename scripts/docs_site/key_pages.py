@@ -25,8 +25,8 @@ def settings_page() -> str:
         "# Settings",
         "A setting is written `--key=value` on the command line, `key: value` in a YAML file and `key=value` in "
         "Python. They come, from low to high precedence, from RecBole, the package's defaults below, the model's file, "
-        "the data set's file, `--config_files`, and the command line. An unknown key and an impossible value are errors "
-        "that name the nearest valid one. `recbole-tme list keys MODEL` prints the keys of one model.",
+        "the data set's file, `--config_files`, and the command line. An unknown key and an impossible value are "
+        "errors that name the nearest valid one. `recbole-tme list keys MODEL` prints the keys of one model.",
     ]
     overall = property_keys(properties_root() / "overall.yaml")
     for heading, names in _sections():
