@@ -220,11 +220,12 @@ def resumed(
     return load_config(None, None, [directory.config_file], overrides=overrides(settings)), directory
 
 
-def refit(path: PathLike = "latest", **settings: Any) -> Run:
+def refit(path: PathLike = "latest", *, plugin: Sequence[PathLike] | PathLike = (), **settings: Any) -> Run:
     """Train a finished run's model once more, on train + validation + test, for production.
 
     Args:
         path: the run's directory, a folder of runs (the newest finished one), or ``"latest"``.
+        plugin: files that define the run's model, where they are not loaded yet.
         **settings: of this machine, such as ``device``.
 
     Returns:
@@ -235,15 +236,21 @@ def refit(path: PathLike = "latest", **settings: Any) -> Run:
     """
     from recbole_tme.experiment.refit import refit as train_on_everything
 
+    load_plugins(plugin)
     return Run(train_on_everything(named_run(path), overrides(settings)).path)
 
 
-def load_run(path: PathLike = "latest") -> Run:
-    """A finished run: its directory, a folder of runs (the newest finished one), or ``"latest"``.
+def load_run(path: PathLike = "latest", *, plugin: Sequence[PathLike] | PathLike = ()) -> Run:
+    """A finished run.
+
+    Args:
+        path: its directory, a folder of runs (the newest finished one), or ``"latest"``.
+        plugin: files that define its model. A run that names one by itself does not make its code run.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a plug-in file is missing or fails.
     """
+    load_plugins(plugin)
     return Run(path)
 
 

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "elsewhere: without the data set and, for this package's own models, without RecBole."
     )
     options.add_run(parser)
+    options.add_plugin(parser)
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
 
 
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from recbole_tme.serving.bundle import write_bundle
 
+    options.load_plugins(args)
     write_bundle(args.run, args.out)
     size = sum(file.stat().st_size for file in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB; recbole-tme recommend {args.out} uses it")

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "side by side. Writes diagnosis.json and a plot."
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
+    options.add_plugin(parser)
     parser.add_argument("--out", type=Path, help="write one file and one plot of all runs into this folder (default: "
                         "each run's own into its directory)")  # fmt: skip
     parser.add_argument("--format", choices=("png", "svg"), default="png", help="of the plot (default: %(default)s)")
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.seed < 0:
         raise UserError(f"--seed: must be a whole number of at least 0, not {args.seed}")
+    options.load_plugins(args)
     overrides = {key: getattr(args, key) for key in ("device", "data_path") if getattr(args, key) is not None}
     if args.out is not None:
         with writing(args.out):

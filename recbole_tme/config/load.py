@@ -20,6 +20,7 @@ from recbole.config import Config
 from recbole_tme.config import resolution
 from recbole_tme.config.declared import base_keys, declared_keys, known_keys
 from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
+from recbole_tme.config.plugin_key import load_named, require_loaded
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
@@ -246,7 +247,8 @@ def load_config(
         dataset: the data set's name; None takes the settings' ``dataset``, else the default data set.
         config_files: YAML files, later ones win.
         config_dict: settings that beat the files.
-        overrides: settings that beat everything, as from :func:`parse_overrides`.
+        overrides: settings that beat everything, as from :func:`parse_overrides`. A plug-in that is named here is
+            loaded; one that is named elsewhere has to be loaded already.
         ignore: keys to ignore wherever they stand, for settings that are shared with other models.
 
     Raises:
@@ -258,7 +260,7 @@ def load_config(
     layers.append(_Layer("command line", overrides or {}, texts=getattr(overrides, "texts", {})))
     if ignore:
         layers = [replace(one, values={k: v for k, v in one.values.items() if k not in ignore}) for one in layers]
-    plugins = _load_plugins(layers)
+    plugins = _plugins(layers)
     named = model or _last(layers, "model") or DEFAULT_MODEL
     model_class = registry.resolve(named) if isinstance(named, str) else named
     if registry.takes_backbone(model_class):
@@ -327,16 +329,12 @@ def _last(layers: Iterable[_Layer], name: str) -> str | None:
     return None if found is None else str(found)
 
 
-def _load_plugins(layers: Iterable[_Layer]) -> list[str]:
-    """Load the plugin files that the last layer with any names; returns their absolute paths."""
-    plugins: list[str] = []
-    for layer in layers:
+def _plugins(layers: Sequence[_Layer]) -> list[str]:
+    """The plug-in files that the last layer with any names; only the command line's are loaded here."""
+    for layer in reversed(layers):
         if layer.values.get("plugin"):
-            checked = base_keys()["plugin"].check(
-                layer.values["plugin"], layer.place("plugin"), layer.texts.get("plugin")
-            )
-            plugins = [checked] if isinstance(checked, str) else checked
-    plugins = [str(Path(plugin).expanduser().resolve()) for plugin in plugins]
-    for plugin in plugins:
-        registry.load_plugin(plugin)
-    return plugins
+            place = layer.place("plugin")
+            checked = base_keys()["plugin"].check(layer.values["plugin"], place, layer.texts.get("plugin"))
+            files = [checked] if isinstance(checked, str) else checked
+            return load_named(files) if layer is layers[-1] else require_loaded(files, place)
+    return []

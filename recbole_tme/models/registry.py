@@ -187,6 +187,11 @@ def load_plugin(path: Path | str) -> list[str]:
     return list(models)
 
 
+def plugin_files() -> list[Path]:
+    """The plugin files that are loaded."""
+    return list(_plugin_files)
+
+
 def plugin_file(model_class: type) -> Path | None:
     """The plugin file that defines a class, or its backbone, or None."""
     for path, names in _plugin_files.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_tme.config.load import SessionConfig, load_config
+from recbole_tme.config.plugin_key import load_named
 from recbole_tme.experiment import cluster
 from recbole_tme.experiment.run import run
 from recbole_tme.tuning.journal import FAILED, FINISHED, STOPPED, Journal, Trial
@@ -118,7 +119,12 @@ class Study:
         shutil.rmtree(records, ignore_errors=True)
         if self._population:
             self._numbers.mkdir(parents=True)
-        trial_plan = TrialPlan(self.plan.settings, str(self.folder.absolute()), self.plan.resources.threads)
+        trial_plan = TrialPlan(
+            self.plan.settings,
+            str(self.folder.absolute()),
+            self.plan.resources.threads,
+            tuple(self.config["plugin"] or ()),
+        )
         tune_trials(
             train_trial, trial_plan, self, self.plan.resources, self.plan.scheduler, self.config["epochs"], records
         )
@@ -252,14 +258,16 @@ def final_runs(study: Study, n_seeds: int, known: Sequence[Mapping[str, Any]] = 
     settings["threads"] = study.plan.resources.threads
     done = {run["seed"] for run in known if "error" not in run}
     seeds = [seed for seed in range(settings["seed"], settings["seed"] + n_seeds) if seed not in done]
-    calls = [(settings | {"seed": seed, "run_dir": str(Path(settings["run_dir"]).absolute())},) for seed in seeds]
+    settings["run_dir"] = str(Path(settings["run_dir"]).absolute())
+    calls = [(settings | {"seed": seed}, study.config["plugin"] or ()) for seed in seeds]
     for outcome in cluster.call_all(final_run, calls, study.plan.resources):
         found = {"error": str(outcome.error)} if outcome.error is not None else outcome.value
         yield {"seed": seeds[outcome.index]} | found
 
 
-def final_run(settings: Mapping[str, Any]) -> dict[str, Any]:
+def final_run(settings: Mapping[str, Any], plugins: Sequence[str]) -> dict[str, Any]:
     """One ordinary run; returns where it is and what came out."""
+    load_named(plugins)
     directory = run(load_config(config_dict=settings))
     metrics = directory.read_metrics()
     return {"run": str(directory.path), "valid": metrics["valid"], "test": metrics["test"]}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_tme.config.load import SessionConfig, load_config
+from recbole_tme.config.plugin_key import load_named
 from recbole_tme.evaluation.protocol import load_data
 from recbole_tme.experiment.run import prepare_phase
 from recbole_tme.experiment.surroundings import deterministic, logging_to
@@ -31,11 +32,13 @@ class TrialPlan:
         settings: complete settings, which a trial's own replace.
         folder: the study's, absolute; each trial has a folder in it.
         threads: of torch.
+        plugins: files that the process which made the plan has loaded.
     """
 
     settings: dict[str, Any]
     folder: str
     threads: int
+    plugins: tuple[str, ...] = ()
 
     def config(self, settings: dict[str, Any]) -> SessionConfig:
         """The configuration of a trial.
@@ -43,6 +46,7 @@ class TrialPlan:
         Raises:
             UserError: the settings contradict one another.
         """
+        load_named(self.plugins)
         own = {"retrain": False, "show_progress": False, "nproc": 1, "threads": self.threads}
         return load_config(config_dict=self.settings | settings | own)
 

@@ -140,8 +140,8 @@ def test_bad_setting_on_the_command_line(argument, message):
         ("epochs:\n", r"bad\.yaml:1: epochs must not be empty"),
         ("model: [TMEGNN]\n", r"bad\.yaml:1: model must be a name"),
         ("dataset: true\n", r"bad\.yaml:1: dataset must be a name"),
-        ("plugin: nothing.py\n", r"nothing\.py does not exist"),
-        ("plugin: 5.5.5\n", "5.5.5 does not exist"),
+        ("plugin: nothing.py\n", r"bad\.yaml:1 names the plugin .*nothing\.py, .* add --plugin="),
+        ("plugin: 5.5.5\n", r"bad\.yaml:1 names the plugin .*5\.5\.5, "),
         ("plugin: {a: 1}\n", r"bad\.yaml:1: plugin must be list of str or str or None"),
     ],
 )

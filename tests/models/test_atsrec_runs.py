@@ -125,7 +125,7 @@ def test_a_plugins_model_can_be_the_backbone(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_plugin_files", {})
     (tmp_path / "mine.py").write_text(PLUGIN)
     settings = {"plugin": "mine.py", "backbone": "Mine", "flavour": 5, "adv_attack": "closed_form"}
-    config = load_config("ATSRec", "toy", config_dict=settings)
+    config = load_config("ATSRec", "toy", overrides=settings)
     assert (config.registered_name, config["flavour"], config["step"]) == ("ATSRec+Mine", 5, 1)
     assert config.plain()["plugin"] == [str(tmp_path / "mine.py")]
     assert pickle.loads(pickle.dumps(config)).model_class is config.model_class

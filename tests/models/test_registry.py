@@ -142,7 +142,7 @@ def test_plugin_is_found_by_us_and_by_recbole(tmp_path):
 def test_plugin_defaults_come_from_the_class_and_from_the_file_beside_it(tmp_path):
     path = write_plugin(tmp_path)
     (tmp_path / "TinyPop.yaml").write_text("scale: 0.25  # (float) Scale.\n")
-    config = load_config("TinyPop", "toy", config_dict={"plugin": str(path), "device": "cpu"})
+    config = load_config("TinyPop", "toy", overrides={"plugin": str(path), "device": "cpu"})
     assert (config["embedding_size"], config["scale"]) == (4, 0.25)
     with pytest.raises(UserError, match=r"unknown key 'scal'; did you mean scale\?"):
         load_config("TinyPop", "toy", config_dict={"scal": 1})
@@ -153,7 +153,7 @@ def test_plugin_defaults_come_from_the_class_and_from_the_file_beside_it(tmp_pat
 def test_a_derived_model_inherits_settings(tmp_path):
     text = "from recbole_tme.models.tmegnn import TMEGNN\n\nclass TinyChild(TMEGNN):\n    defaults = {'n_layers': 2}\n"
     path = write_plugin(tmp_path, text=text)
-    config = load_config("TinyChild", "toy", config_dict={"plugin": [str(path)], "device": "cpu"})
+    config = load_config("TinyChild", "toy", overrides={"plugin": [str(path)], "device": "cpu"})
     parent = load_config("TMEGNN", "toy", config_dict={"device": "cpu"})
     assert config["n_layers"] == 2
     assert config["triplet_margin"] == parent["triplet_margin"]
@@ -284,7 +284,7 @@ def _name_of(config, queue):
 
 def test_spawned_process_gets_a_plugins_configuration(tmp_path):
     path = write_plugin(tmp_path)
-    config = load_config("TinyPop", "toy", config_dict={"plugin": str(path), "device": "cpu"})
+    config = load_config("TinyPop", "toy", overrides={"plugin": str(path), "device": "cpu"})
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     child = context.Process(target=_name_of, args=(config, queue))

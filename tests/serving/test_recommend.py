@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
 from recbole_tme.experiment.loading import load_run
+from recbole_tme.models import registry
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.bundle import write_bundle
@@ -289,7 +290,8 @@ def test_a_model_that_needs_its_data_set_says_so(tmp_path):
         "        super().__init__(config, dataset)\n"
         "        self.n_rows = len(dataset.inter_feat)\n"
     )
-    directory = quick_run(tmp_path, "Needy", plugin=str(plugin), embedding_size=8)
+    registry.load_plugin(plugin)
+    directory = quick_run(tmp_path, "Needy", embedding_size=8)
     with pytest.raises(UserError, match=r"Needy .*inter_feat"):
         Recommender.load(directory.path)
 
