@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ import torch
 from recbole_tme.data.locate import CACHE_VARIABLE
 from recbole_tme.errors import UserError
 from recbole_tme.experiment import ray_versions
+from recbole_tme.utils.orphans import watched
+from recbole_tme.utils.processes import environment
 
 # Bytes. Configurations and results go through the object store; data sets are read by each worker.
 OBJECT_STORE = 200 * 2**20
@@ -90,9 +92,12 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
         "logging_level": logging.ERROR,
         "log_to_driver": False,
     }
-    try:
+    with ExitStack() as stack:
+        # The watcher's block ends last.
+        mark = stack.enter_context(watched()) if address is None else {}
+        stack.callback(ray.shutdown)
         if address is None:
-            with ray_versions.loopback_only(), _starting("Ray does not start on this machine"):
+            with ray_versions.loopback_only(), environment(**mark), _starting("Ray does not start on this machine"):
                 ray.init(
                     address="local",
                     num_cpus=local_cpus(),
@@ -110,8 +115,6 @@ def connected(address: str | None = None, resources: Resources | None = None) ->
             if not any(_fits(resources, node.get("CPU", 0), node.get("GPU", 0)) for node in nodes):
                 _check_size(resources, largest.get("CPU", 0), largest.get("GPU", 0), f"the largest node of {address}")
         yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

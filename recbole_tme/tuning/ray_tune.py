@@ -7,9 +7,7 @@ Ray is imported in functions.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ from recbole_tme.experiment import ray_versions
 from recbole_tme.experiment.cluster import Place, Resources
 from recbole_tme.tuning.trial import Assignment
 from recbole_tme.utils.files import write_json
+from recbole_tme.utils.processes import environment
 
 # Ray's tuner prints, plots and logs nothing of its own, and leaves Ctrl-C to this program.
 QUIET = {
@@ -146,7 +145,7 @@ def tune_trials(
             verbose=0,
         ),
     )
-    with _environment(**QUIET):
+    with environment(**QUIET):
         tuner.fit()
 
 
@@ -203,18 +202,3 @@ def _member(assignment: Assignment, report: Callable) -> tuple[Assignment, Calla
         report(row | {"settings": json.dumps(assignment.settings)}, checkpoint=stored)
 
     return replace(assignment, number=number, donor=donor, after=after), report_with_origin
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Environment variables while the block lasts."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

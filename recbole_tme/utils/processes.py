@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,3 +24,18 @@ def without_main_module() -> Iterator[None]:
         yield
     finally:
         vars(main).update(kept)
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Environment variables while the block lasts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -40,10 +41,12 @@ def run_workers(count: int, work: Callable[[], None], ready: Callable[[], None])
             os.kill(worker, signal.SIGTERM if signal_number in FORWARDED else signal_number)
 
     handled = [*FORWARDED, signal.SIGHUP]
+    # Of this pipe the parent alone holds the writing end: the workers learn by it that the parent was killed.
+    alive = os.pipe()
     before = {number: signal.signal(number, forward) for number in handled}
     try:
         for _ in range(count):
-            _start(work, born, before)
+            _start(work, born, before, alive)
         ready()
         while born:
             worker, status = os.wait()
@@ -56,13 +59,21 @@ def run_workers(count: int, work: Callable[[], None], ready: Callable[[], None])
                     born.pop(os.wait()[0])
                 raise UserError(f"a worker ended with {_ending(status)} as soon as it was started")
             logger.error("worker %d ended with %s; another one takes its place", worker, _ending(status))
-            _start(work, born, before)
+            _start(work, born, before, alive)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        for end in alive:
+            os.close(end)
 
 
-def _start(work: Callable[[], None], born: dict[int, float], handlers: dict) -> None:
+def _end_with_parent(alive: int) -> None:
+    os.read(alive, 1)
+    # As when the parent passes a signal on: what is being answered is answered first.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _start(work: Callable[[], None], born: dict[int, float], handlers: dict, alive: tuple[int, int]) -> None:
     signals = set(handlers)
     # A signal between a fork and its entry in the table would miss the new worker.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -76,6 +87,8 @@ def _start(work: Callable[[], None], born: dict[int, float], handlers: dict) -> 
         for number in handlers:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        os.close(alive[1])
+        threading.Thread(target=_end_with_parent, args=(alive[0],), daemon=True).start()
         work()
         code = 0
     except KeyboardInterrupt:
