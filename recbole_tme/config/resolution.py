@@ -120,7 +120,7 @@ def _check_loss(settings: Mapping[str, Any]) -> None:
         )
     if loss in ROW_LOSSES and learner != "adam":
         raise UserError(
-            f"learner: {learner} cannot update single rows of the item table, which loss_type: {loss} is for; "
+            f"learner: {learner} cannot change single rows of the item table, which loss_type: {loss} is for; "
             f"set learner: adam"
         )
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from recbole_tme.data.catalogue import NamedSessions
     from recbole_tme.data.items import ItemColumn
 
-PAD_TOKEN = "[PAD]"
+PAD_TOKEN = "[PAD]"  # noqa: S105 (no password)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,10 @@ def _is_ray(address: str) -> bool:
     # Later versions can ask only with limits that are too long for a user who waits; the process may need to be ended.
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", f"--address={address}"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=2 * RAY_ANSWERS_WITHIN)
+        # No shell, and the address is HOST:PORT.
+        asked = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, timeout=2 * RAY_ANSWERS_WITHIN
+        )
     except subprocess.TimeoutExpired:
         return False
     if asked.returncode:

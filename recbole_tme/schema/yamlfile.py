@@ -90,7 +90,8 @@ def parse_value(text: str) -> Any:
     if text == "None":
         return None
     try:
-        return yaml.load(text, Loader=SettingsLoader) if text.strip() else ""
+        # A safe loader, with bounds.
+        return yaml.load(text, Loader=SettingsLoader) if text.strip() else ""  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
 

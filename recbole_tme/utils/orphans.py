@@ -30,7 +30,7 @@ def watched() -> Iterator[dict[str, str]]:
     """
     mark = uuid.uuid4().hex
     # It learns of the end by its standard input, which nobody else holds open, and outlives signals to the terminal.
-    watcher = subprocess.Popen(
+    watcher = subprocess.Popen(  # noqa: S603
         [sys.executable, __file__, mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -73,10 +73,11 @@ def test_no_process_of_ray_outlives_a_killed_tune(tmp_path):
             [sys.executable, "-m", "recbole_tme", *words], stdout=said, stderr=said, env=environment()
         )
     try:
-        is_training = lambda: any('"epoch"' in one.read_text() for one in tmp_path.rglob("journal.jsonl"))  # noqa: E731
-        assert wait_until(is_training, 240), (tmp_path / "said").read_text()
+        assert wait_until(lambda: any(tmp_path.rglob("journal.jsonl")), 120), (tmp_path / "said").read_text()
+        # Workers are there, or about to be.
+        time.sleep(2)
         children = psutil.Process(tune.pid).children(recursive=True)
-        assert any("ray" in one.name() for one in children)
+        assert any(one.name() == "raylet" for one in children)
     finally:
         tune.kill()
         tune.wait()
