@@ -42,7 +42,7 @@ def messages() -> list[Message]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ERRORS and node.args:
                 for text in _texts(node.args[0]):
-                    if sum(map(str.isalpha, text)) >= 12:
+                    if sum(map(str.isalpha, text)) >= 9:
                         found[text] = Message(text, module)
     return list(found.values())
 
