@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tomllib
 import yaml
 from helpers.doc_commands import PAGES, ROOT, blocks, commands, distinct, indented_commands, log_files, workshop
 
@@ -76,6 +75,7 @@ def test_other_programs_are_run_by_other_tests(command):
 
 
 def test_every_extra_that_is_to_be_installed_exists():
+    tomllib = pytest.importorskip("tomllib", reason="needs tomllib, of Python 3.11")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for page in PAGES:
         for named in re.findall(r"pip install [^`\n]*?'(?:\.|recbole_tme)\[([\w,]+)\]'", page.read_text()):
