@@ -20,7 +20,7 @@ from recbole_tme.evaluation.protocol import Protocol, trained_on
 from recbole_tme.evaluation.ranks import rank_all
 from recbole_tme.experiment.loading import Loaders, build_model
 from recbole_tme.models.blend import Blend, is_training_free, member_chances
-from recbole_tme.nn.blending import mixture_weights
+from recbole_tme.nn.blending import Candidates, mix_chances, mixture_weights, ranked_weights
 from recbole_tme.recbole_patches.stock import config_to_plain
 from recbole_tme.runs.checkpoint import check_catalogue, load_checkpoint, read_weights, restore_model
 from recbole_tme.runs.directory import RunDirectory
@@ -29,6 +29,8 @@ logger = logging.getLogger()
 
 # Validation instances that the weights are learned on, evenly spread; there are some three per member to learn.
 LEARNED_ON = 20_000
+# Of these, so many for the weights with the best ranks, each with the items that a member puts first.
+RANKED_ON, FIRST_ITEMS = 5_000, 100
 # Scores that are held at a time: 64 MB of float32.
 SCORES_AT_ONCE = 2**24
 TEMPERATURES = (0.8, 1.0, 1.25, 1.6, 2.0)
@@ -119,7 +121,8 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
 
 @torch.no_grad()
 def learn_weights(model: Blend, valid) -> None:
-    """Set a blend's temperatures and weights to those under which the targets of validation are likeliest.
+    """Set a blend's temperatures to those under which the targets of validation are likeliest, and then its weights to
+    those under which they rank best.
 
     Args:
         model: in evaluation mode, its members not trained on validation.
@@ -151,6 +154,44 @@ def learn_weights(model: Blend, valid) -> None:
     model.weights[0] = mixture_weights(where)
     model.weights[1] = mixture_weights(given[is_repeat])
     model.weights[2] = mixture_weights(given[~is_repeat])
+    if len(model.members) > 1:
+        # The likeliest weights are where the search begins: they favour members that give a little to every target.
+        some = rows[:: -(-len(rows) // RANKED_ON)]
+        model.weights.copy_(ranked_weights(candidates_of(model, valid, some), model.weights))
+
+
+def candidates_of(model: Blend, valid, rows: np.ndarray) -> Candidates:
+    """What the members of a blend say of the targets of some validation instances and of the items each puts first.
+
+    Args:
+        model: the blend, with its temperatures.
+        valid: the data set of the validation instances.
+        rows: which of them.
+    """
+    found = []
+    size, first = max(1, SCORES_AT_ONCE // model.n_items), min(FIRST_ITEMS, model.n_items - 1)
+    for start in range(0, len(rows), size):
+        batch = valid.inter_feat[torch.from_numpy(rows[start : start + size])].to(model.weights.device)
+        item_seq, target = batch[model.ITEM_SEQ], batch[model.POS_ITEM_ID]
+        parts = [
+            member_chances(member, model.scores_of(member, batch), item_seq, temperature)
+            for member, temperature in zip(model.members, model.temperatures)
+        ]
+        ones = model.weights.new_ones(3, 1)
+        best = [mix_chances([part], ones, item_seq).topk(first).indices for part in parts]
+        items = torch.cat([target.unsqueeze(1), *best], dim=1)
+        is_own = (items.unsqueeze(2) == item_seq.unsqueeze(1)).any(2)
+        own = [torch.zeros_like(part.new).scatter_(1, item_seq, part.own) for part in parts]
+        given = [torch.where(is_own, o.gather(1, items), part.new.gather(1, items)) for o, part in zip(own, parts)]
+        order = items.sort(dim=1, stable=True)
+        is_double = torch.zeros_like(is_own)
+        is_double.scatter_(1, order.indices[:, 1:], order.values[:, 1:] == order.values[:, :-1])
+        found.append(
+            Candidates(
+                torch.stack([p.repeat for p in parts], 1), torch.stack(given, 2), is_own, ~is_double & (items > 0)
+            )
+        )
+    return Candidates(*(torch.cat(each) for each in zip(*found)))
 
 
 def _finished(path: str) -> RunDirectory:

@@ -21,10 +21,10 @@ class Blend(SequentialRecommender):
 
     Of a trained member the scores become chances by a softmax at a temperature of its own, of a training-free one by
     their sum. The chance of a repeated item, the chances of the session's items and those of all others are mixed with
-    weights of their own, under which the targets of validation are likeliest. Nothing else is trained: the members'
+    weights of their own, under which the targets of validation rank best. Nothing else is trained: the members'
     weights are those of their runs, and are part of this model's state.
 
-    Source: linear opinion pools (Stone, 1961), weights by expectation maximisation.
+    Source: linear opinion pools (Stone, 1961); weights by expectation maximisation, then by the targets' smooth ranks.
     """
 
     input_type = InputType.POINTWISE

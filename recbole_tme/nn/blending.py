@@ -8,7 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recbole_tme.nn.losses import smooth_rank
+
 STEPS = 200
+# Of the search for the weights with the best ranks: steps, their size, and the width of a smooth rank's steps, in the
+# log of a chance.
+RANK_STEPS, RANK_RATE, RANK_WIDTH = 150, 0.05, 0.3
+LEAST_WEIGHT = 1e-3
 
 
 class Chances(NamedTuple):
@@ -95,3 +101,50 @@ def mixture_weights(chances: Tensor) -> Tensor:
         share = chances * weights
         weights = (share / share.sum(1, keepdim=True)).mean(0)
     return weights
+
+
+class Candidates(NamedTuple):
+    """What M models say of the items of n sessions that may come first, C per session.
+
+    Attributes:
+        repeat: chance that the next item is one of the session's, ``[n, M]``.
+        chance: of each candidate, given that it is in the session, or that it is not, whichever it is, ``[n, C, M]``.
+        is_own: whether it is in the session, bool ``[n, C]``.
+        counts: whether it is a candidate; False for an item that stands there a second time, bool ``[n, C]``.
+    """
+
+    repeat: Tensor
+    chance: Tensor
+    is_own: Tensor
+    counts: Tensor
+
+
+def ranked_weights(candidates: Candidates, start: Tensor) -> Tensor:
+    """The weights of a mixture under which the first candidate of each session ranks best: the mean log of its smooth
+    rank is minimised by gradient descent.
+
+    Args:
+        candidates: the target comes first.
+        start: weights to begin with, ``[3, M]``, as for :func:`mix_chances`.
+
+    Returns:
+        ``[3, M]``; each row adds up to 1.
+
+    Source: direct optimisation of a smooth rank (Qin, Liu and Li, 2010).
+    """
+    tiny = torch.finfo(candidates.chance.dtype).tiny
+    target = torch.zeros(len(candidates.repeat), dtype=torch.long, device=start.device)
+    with torch.enable_grad():
+        logits = start.clamp(min=LEAST_WEIGHT).log().requires_grad_()
+        optimizer = torch.optim.Adam([logits], lr=RANK_RATE)
+        for _ in range(RANK_STEPS):
+            where, own, new = logits.softmax(1)
+            repeat = (candidates.repeat @ where).unsqueeze(1)
+            mixed = torch.where(
+                candidates.is_own, repeat * (candidates.chance @ own), (1 - repeat) * (candidates.chance @ new)
+            )
+            scores = mixed.clamp(min=tiny).log().masked_fill(~candidates.counts, -torch.inf)
+            optimizer.zero_grad()
+            smooth_rank(scores, target, RANK_WIDTH).log().mean().backward()
+            optimizer.step()
+    return logits.detach().softmax(1)

@@ -2,7 +2,7 @@
 
 import torch
 
-from recbole_tme.nn.blending import mix_chances, mixture_weights, split_chances
+from recbole_tme.nn.blending import Candidates, mix_chances, mixture_weights, ranked_weights, split_chances
 
 SESSIONS = torch.tensor([[3, 5, 3, 0], [1, 0, 0, 0]])
 
@@ -58,3 +58,35 @@ def test_what_nobody_expected_and_nothing_at_all_teach_nothing():
     chances = torch.tensor([[0.9, 0.1], [0.8, 0.1], [0.0, 0.2]])
     more = torch.cat([chances, torch.zeros(50, 2)])
     torch.testing.assert_close(mixture_weights(more), mixture_weights(chances))
+
+
+def test_the_ranked_weights_leave_a_member_that_is_likely_and_ranks_badly():
+    """Two members on 200 sessions: one puts the target first, mostly, and gives nothing to the others; the other gives
+    a little to every target, behind five items that are wrong."""
+    n, generator = 200, torch.Generator().manual_seed(0)
+    sharp, broad = torch.zeros(n, 10), torch.full((n, 10), 0.02)
+    knows = torch.rand(n, generator=generator) < 0.7
+    sharp[knows, 0], sharp[~knows, 1] = 1.0, 1.0
+    broad[:, 4:9] = 0.18
+    chance = torch.stack([sharp, broad], 2)
+    zeros = torch.zeros(n, 10, dtype=torch.bool)
+    candidates = Candidates(torch.zeros(n, 2), chance, zeros, ~zeros)
+
+    def log_rank(weights):
+        mixed = chance @ weights
+        return (1 + (mixed > mixed[:, :1]).sum(1)).float().log().mean()
+
+    likeliest = mixture_weights(chance[:, 0]).float()
+    weights = ranked_weights(candidates, likeliest.expand(3, 2))
+    torch.testing.assert_close(weights.sum(1), torch.ones(3))
+    assert weights[2, 0] > likeliest[0] and log_rank(weights[2]) <= log_rank(likeliest)
+
+
+def test_what_does_not_count_does_not_move_the_weights():
+    generator = torch.Generator().manual_seed(1)
+    chance, repeat = torch.rand(50, 6, 2, generator=generator), torch.rand(50, 2, generator=generator)
+    is_own, counts = torch.rand(50, 6, generator=generator) < 0.3, torch.ones(50, 6, dtype=torch.bool)
+    wanted = ranked_weights(Candidates(repeat, chance, is_own, counts), torch.full((3, 2), 0.5))
+    more = torch.cat([chance, torch.rand(50, 2, 2, generator=generator)], 1)
+    padded = torch.nn.functional.pad(is_own, (0, 2)), torch.nn.functional.pad(counts, (0, 2))
+    torch.testing.assert_close(ranked_weights(Candidates(repeat, more, *padded), torch.full((3, 2), 0.5)), wanted)
