@@ -24,6 +24,7 @@ from repository_pages import OUTSIDE, Repository
 
 ROOT = Path(__file__).parents[2]
 PARTS = {"recbole_keys": recbole_keys}
+_ERRORS = re.compile(r'<div class="(?=highlight"><pre>(?:<[^>]*>)*error: )')
 _MARK = re.compile(r"<!-- made: (\w+) -->")
 
 
@@ -67,5 +68,5 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Docstrings refer to other objects in Sphinx's way; show their names alone."""
-    return plain_roles(html)
+    """Show the names alone where docstrings refer to other objects in Sphinx's way, and mark blocks of messages."""
+    return _ERRORS.sub('<div class="message ', plain_roles(html))
