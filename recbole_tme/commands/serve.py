@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Serve the recommendations of finished runs or bundles over HTTP: POST /recommend, GET /model, /models, "
         "/items, /health, /ready and /metrics, their description at /docs, and a page to try them at /. SIGHUP "
-        "reloads the models. Needs pip install 'recbole_tme[serve]'."
+        "reloads the models. Needs the extra serve, in a clone: pip install '.[serve]'."
     )
     parser.add_argument("run", type=Path, nargs="?", help=f'{options.RUN}; or a bundle; it is called "default"')
     models = parser.add_argument_group("models")
