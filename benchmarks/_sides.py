@@ -10,6 +10,8 @@ from pathlib import Path
 
 import _stock
 import torch
+from recbole.trainer import Trainer
+from recbole.utils import get_model, init_seed
 
 from recbole_tme.config.load import load_config
 from recbole_tme.data.readers.atomic import read_dataset
@@ -96,9 +98,6 @@ class StockSide:
 
     def trainer(self, name: str, model: torch.nn.Module | None = None, **settings):
         """RecBole's trainer of one of its models, or with another model in its place."""
-        from recbole.trainer import Trainer
-        from recbole.utils import get_model, init_seed
-
         config = self._config(name, **settings)
         init_seed(config["seed"], config["reproducibility"])
         if model is None:

@@ -12,6 +12,7 @@ from recbole_tme.recbole_patches.hooks import install
 
 if TYPE_CHECKING:
     from recbole_tme.api.comparing import Comparison, compare
+    from recbole_tme.api.estimating import estimate
     from recbole_tme.api.listing import list_datasets, list_keys, list_models, list_runs
     from recbole_tme.api.preparing import Prepared, prepare
     from recbole_tme.api.running import Run, load_run, refit, run
@@ -32,6 +33,7 @@ __all__ = [
     "UserError",
     "check_model",
     "compare",
+    "estimate",
     "list_datasets",
     "list_keys",
     "list_models",
@@ -52,6 +54,7 @@ _HOMES = {
     "Study": "api.tuning",
     "check_model": "testing",
     "compare": "api.comparing",
+    "estimate": "api.estimating",
     "list_datasets": "api.listing",
     "list_keys": "api.listing",
     "list_models": "api.listing",

@@ -27,6 +27,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "train": {
         "run": "train a model, select its epoch, evaluate it once",
+        "estimate": "the memory and the time of a run before it starts",
         "refit": "train a finished run's model on all of the data",
         "tune": "search a model's settings on validation",
         "list": "models, data sets, keys of a model, finished runs",

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_plugin(parser)
     parser.add_argument("--reference", help="the model that the others are tested against (default: the best)")
     parser.add_argument("--out", type=Path, help="folder of the report (default: <run_dir>/<dataset>/compare-<name>)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what is there already")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be trained, what it would take, and "
+                        "what is there already")  # fmt: skip
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, default=1, help="runs at once on this machine, which share its cores")
     where.add_argument("--ray-address", help="spread the runs over a Ray cluster (auto or HOST:PORT) whose nodes see "
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: an option is impossible, or as ``compare``.
     """
     from recbole_tme.api.comparing import carry_out, plan_comparison, plan_lines
+    from recbole_tme.api.estimating import plan_estimates
 
     options.load_plugins(args)
     files = options.named_files(args)
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     )
     print("\n".join(plan_lines(planned)), file=sys.stdout if args.dry_run else sys.stderr)
     if args.dry_run:
+        for line in plan_estimates(planned):
+            print(line, flush=True)
         return 0
     found = carry_out(planned, args.reference, args.out, args.workers, args.ray_address)
     if found.runs:

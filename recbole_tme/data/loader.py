@@ -161,15 +161,18 @@ class SessionEvalLoader(FullSortEvalDataLoader, _SessionLoader):
         for rows in torch.arange(self.sample_size).split(self.step):
             yield self.collate_fn(rows.numpy())
 
-    def ranked_batches(self) -> Iterator[tuple[Interaction, Tensor]]:
+    def ranked_batches(self, every: int = 1) -> Iterator[tuple[Interaction, Tensor]]:
         """Batches of similar prefix lengths, longest first, each with its instances' positions in the data set.
+
+        Args:
+            every: give each ``every``-th batch of a process only, to see what all of them would cost.
 
         Yields:
             ``(interaction, index)``, ``index`` int64 ``[B]``; every instance once, over all processes of a run.
         """
         length = self._dataset.inter_feat.prefix_length
         longest_first = torch.from_numpy(np.argsort(-length.numpy(), kind="stable"))
-        for index in longest_first.split(self.step)[distributed.rank() :: distributed.size()]:
+        for index in longest_first.split(self.step)[distributed.rank() :: distributed.size()][::every]:
             yield self.transform(self._dataset, self._dataset[index]), index
 
 

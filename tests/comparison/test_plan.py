@@ -212,6 +212,7 @@ def test_a_dry_run_says_what_is_there_and_trains_nothing(capsys):
     assert ["SRGNN", "2020", "use", str(directory.path), "as", "given"] in lines
     assert ["SRGNN", "2021", "train", "as", "given"] in lines
     assert next(line for line in said.splitlines() if line.startswith("STAN")).endswith("one run")
+    assert "estimated for SRGNN: " in said and "estimated for STAN: " in said and "GB" in said
     assert sorted(Path().rglob("*")) == before
 
 
