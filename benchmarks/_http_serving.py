@@ -17,7 +17,9 @@ from _http_load import Load, load
 from safetensors.torch import save_file
 
 from recbole_tme.config.load import load_config, result_settings
+from recbole_tme.data.synthetic import random_sessions
 from recbole_tme.models import registry
+from recbole_tme.models.training_free.neighbours import SessionNeighbours
 from recbole_tme.recbole_patches.stock import config_to_plain
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.bundle import pack
@@ -29,19 +31,32 @@ CLIENTS = (1, 16, 128)
 K = 20
 # Turns of one client over HTTP and in process, and the questions of a turn.
 TURNS, QUESTIONS = 10, 20
+# Per item, of a neighbourhood model's sessions.
+CLICKS = 5
 
 
 def random_model(name: str, n_items: int, folder: Path) -> tuple[SavedModel, list[list[str]]]:
-    """A network with random weights, which computes as long as a trained one, and sessions of one to eight items."""
+    """A network with random weights, which computes as long as a trained one, and sessions of one to eight items.
+
+    A neighbourhood model gets sessions with popularity by Zipf's law, five clicks per item, and is asked for the
+    beginnings of others.
+    """
     config = load_config(name, "toy", config_dict={"device": "cpu"})
     settings = result_settings(config_to_plain(config)) | {"padding": "batch", "MAX_ITEM_LIST_LENGTH": 40}
     built = Settings(settings, device=torch.device("cpu"))
     torch.manual_seed(0)
-    weights = registry.resolve(config.registered_name)(built, Catalogue(n_items + 1, built)).state_dict()
-    save_file(weights, folder / "model.safetensors")
-    items = ItemList([str(i) for i in range(n_items)], np.ones(n_items, dtype=np.int64))
+    model_class = registry.resolve(config.registered_name)
+    weights = model_class(built, Catalogue(n_items + 1, built)).state_dict()
     rng = np.random.default_rng(0)
     sessions = [rng.integers(n_items, size=rng.integers(1, 9)).astype(str).tolist() for _ in range(1000)]
+    if issubclass(model_class, SessionNeighbours):
+        clicks = random_sessions(CLICKS * n_items // 6 + len(sessions), n_items)
+        known = clicks.slice(0, len(clicks) - len(sessions))
+        weights |= {"clicks": torch.from_numpy(known.items), "offsets": torch.from_numpy(known.offsets)}
+        others = [clicks[len(known) + i][:8] for i in range(len(sessions))]
+        sessions = [(other[: max(1, len(other) - 1)] - 1).astype(str).tolist() for other in others]
+    save_file(weights, folder / "model.safetensors")
+    items = ItemList([str(i) for i in range(n_items)], np.ones(n_items, dtype=np.int64))
     return SavedModel(name, settings, items, weights, folder / "model.safetensors"), sessions
 
 

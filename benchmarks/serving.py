@@ -2,13 +2,15 @@
 
     python benchmarks/serving.py runs/tmall/TMEGNN/<run> runs/tmall/DANSeR/<run> --kinds
     python benchmarks/serving.py --items 1000000
+    python benchmarks/serving.py --model STAN --items 1000000
     python benchmarks/serving.py --http --items 40000
 
 One thread, CPU time. Exact and indexed take turns on the same sessions: beginnings of a data set's test sessions for
 trained runs, or sessions within a cluster for a synthetic catalogue, which is a TMEGNN with random weights over vectors
 in clusters. ``--kinds`` also measures other kinds of index on the same vectors and queries. ``--http`` instead asks
 a server of its own process over loopback: one client in turns with the same calls in process, then 1, 16 and 128
-clients at a time; the synthetic catalogue is then that of a network with random weights (``--model``).
+clients at a time; the synthetic catalogue is then that of a network with random weights (``--model``). With
+``--model`` of a neighbourhood model its answers from the neighbours' items are measured beside scores of all items.
 """
 
 from __future__ import annotations
@@ -54,12 +56,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of the batches; medians are over them")
     parser.add_argument("--kinds", action="store_true", help="other kinds of index too")
     parser.add_argument("--http", action="store_true", help="measure a server instead")
-    parser.add_argument("--model", default="DANSeR", help="of the synthetic catalogue, with --http (%(default)s)")
+    parser.add_argument(
+        "--model", help="of the synthetic catalogue: a neighbourhood model, or with --http any (DANSeR)"
+    )
     parser.add_argument("--seconds", type=float, default=10, help="for each number of clients, with --http")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.http:
         print("\n".join([*HEAD, *http_rows(args), "", machine()]))
+        return
+    if args.model:
+        print("\n".join(neighbours_rows(args)))
         return
     rows, kinds = [], []
     if args.runs:
@@ -81,9 +88,32 @@ def http_rows(args: argparse.Namespace) -> list[str]:
             (place := Path(folder) / str(i)).mkdir()
             rows += measure_http(read_saved(run), test_sessions(args.data, args.name), args.seconds, place)
         if args.items:
-            saved, sessions = random_model(args.model, args.items, Path(folder))
+            saved, sessions = random_model(args.model or "DANSeR", args.items, Path(folder))
             rows += measure_http(saved, sessions, args.seconds, Path(folder))
     return rows
+
+
+def neighbours_rows(args: argparse.Namespace) -> list[str]:
+    """CPU time of a neighbourhood model's answers, from the neighbours' items and from scores of the catalogue."""
+    with tempfile.TemporaryDirectory() as folder:
+        saved, sessions = random_model(args.model, args.items, Path(folder))
+        recommender = Recommender(saved, torch.device("cpu"))
+    building = timed(ask, recommender, sessions[:1])[0]
+    single = sorted(timed(ask, recommender, [session])[0] for session in sessions[: args.queries])
+    batch = statistics.median(timed(ask, recommender, sessions)[0] for _ in range(args.rounds))
+    recommender.model.found = lambda sessions: None
+    dense = [timed(ask, recommender, [session])[0] for session in sessions[: args.queries]]
+    figures = [1e3 * value for value in (statistics.median(single), single[int(0.99 * len(single))])]
+    return [
+        f"CPU time at one thread; medians of {args.queries} single sessions and of {args.rounds} batches of {BATCH:,}.",
+        "",
+        "| model | one session, ms | its 99th percentile, ms | batch, s | all items scored, ms | index made in, s |",
+        "|---|---:|---:|---:|---:|---:|",
+        f"| {saved.name}, {args.items:,} items | {figures[0]:.2f} | {figures[1]:.2f} | {batch:.2f} | "
+        f"{1e3 * statistics.median(dense):.1f} | {building:.1f} |",
+        "",
+        machine(),
+    ]
 
 
 def test_sessions(folder: Path, name: str) -> list[list[str]]:

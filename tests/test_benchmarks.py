@@ -27,6 +27,9 @@ TOY = "--data {toy} --name toy"
         f"stacks.py {sys.executable} {sys.executable} {TOY} --rounds 1 --steps 1 --instances 100 --epochs 1",
         "clicks.py --clicks 3000 --repeats 1",
         "serving.py --http --items 500 --seconds 1",
+        "serving.py --model STAN --items 500 --queries 5 --rounds 1",
+        "estimate.py --runs SRGNN:toy:1",
+        f"time_to_quality.py {TOY} --epochs 1 --out quality",
         "large_catalogue.py --items 500 --prefixes 2000 --steps 2 --full-steps 1",
     ],
 )

@@ -26,7 +26,7 @@ from recbole_tme.serving.rules.columns import ItemColumns
 from recbole_tme.serving.rules.compiled import CompiledRules, compiled, fewer, unit_rows
 from recbole_tme.serving.rules.rules import Rules
 from recbole_tme.serving.saved import SavedModel, build_model, checked_device
-from recbole_tme.serving.selection import batch_size, check_numbers, top_k, top_k_of_row
+from recbole_tme.serving.selection import batch_size, best_found, check_numbers, top_k, top_k_of_row
 from recbole_tme.utils.hardware import one_thread
 
 if TYPE_CHECKING:
@@ -294,8 +294,10 @@ class Recommender:
         """Places in the catalogue and scores of each session's best items."""
         seen = [np.unique(session) - 1 if exclude_seen else np.arange(0) for session in sessions]
         if self.index is not None and k <= LARGEST_K:
-            return self._best_found(sessions, k, seen)
-        return self._best_of_all(sessions, k, seen)
+            return self._best_indexed(sessions, k, seen)
+        with self._lock, one_thread():
+            best = best_found(self.model, [one[-self._max_clicks :] for one in sessions], k, len(self.items), seen)
+        return self._best_of_all(sessions, k, seen) if best is None else iter(best)
 
     def _best_of_all(self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]) -> Iterator[Best]:
         scores = self._scores(sessions)
@@ -310,7 +312,7 @@ class Recommender:
                 of_chosen = row[chosen]
             yield chosen, of_chosen
 
-    def _best_found(self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]) -> Iterator[Best]:
+    def _best_indexed(self, sessions: Sequence[list[int]], k: int, seen: Sequence[np.ndarray]) -> Iterator[Best]:
         fields = self._fields(sessions)
         with self._lock, one_thread():
             items, scores = self._search.best(fields, k + max(map(len, seen)))
@@ -322,9 +324,8 @@ class Recommender:
 
     def _exact_numbers(self, sessions: Sequence[list[int]], k: int) -> list[np.ndarray]:
         """Numbers of each session's best items, whatever index there is."""
-        parts = [sessions[i : i + self.batch_size] for i in range(0, len(sessions), self.batch_size)]
-        nothing = [np.arange(0)] * self.batch_size
-        return [places + 1 for part in parts for places, _ in self._best_of_all(part, k, nothing)]
+        parts = (sessions[i : i + self.batch_size] for i in range(0, len(sessions), self.batch_size))
+        return [places + 1 for part in parts for places, _ in self._best_of_all(part, k, [np.arange(0)] * len(part))]
 
     def _fields(self, sessions: Sequence[list[int]]) -> dict[str, torch.Tensor]:
         """The model's inputs, by name."""
@@ -346,5 +347,5 @@ class Recommender:
         """Scores of the catalogue without padding, ``[B, N]``; the caller may change them."""
         fields = Interaction(self._fields(sessions))
         with self._lock, one_thread(), torch.inference_mode():
-            # A copy, because a model may hand out what it keeps.
+            # A copy, as a model may hand out what it keeps.
             return self.model.full_sort_predict(fields).reshape(len(sessions), -1)[:, 1:].cpu().numpy().copy()

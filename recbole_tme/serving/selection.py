@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from recbole_tme.errors import UserError
+from recbole_tme.models.training_free.base import TrainingFree
 
 # Scores that are held at a time: 8 MB of float32, which the processor's cache holds at least in part, ...
 SCORES_AT_ONCE = 2**21
@@ -56,6 +57,56 @@ def top_k_of_row(row: np.ndarray, k: int, left_out: np.ndarray) -> np.ndarray:
     equal = np.setdiff1d(np.flatnonzero(row == least), left_out, assume_unique=True)[: k - len(better)]
     chosen = np.concatenate([better, equal])
     return chosen[np.lexsort((chosen, -row[chosen]))]
+
+
+def best_found(
+    model: torch.nn.Module, sessions: Sequence[list[int]], k: int, n_items: int, left_out: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """Places and scores of each session's best items by a model that finds them without scoring the catalogue.
+
+    Args:
+        model: any.
+        sessions: numbers of items, each.
+        k, n_items: as :func:`top_k_of_found`.
+        left_out: places that are not to be chosen, for each session.
+
+    Returns:
+        None where the model scores the catalogue.
+    """
+    if not isinstance(model, TrainingFree):
+        return None
+    found = model.found([np.array(session, dtype=np.int64) for session in sessions])
+    if found is None:
+        return None
+    return [top_k_of_found(items - 1, scores, k, n_items, out) for (items, scores), out in zip(found, left_out)]
+
+
+def top_k_of_found(
+    items: np.ndarray, scores: np.ndarray, k: int, n_items: int, left_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best ``k`` of a catalogue in which few items have a score and all others 0: what :func:`top_k` would choose.
+
+    Args:
+        items, scores: places of the items that have one, and theirs, float32, at least 0; ``[n]``.
+        k: at most ``n_items``.
+        n_items: of the catalogue.
+        left_out: places that are not to be chosen; there may be fewer than ``k`` then.
+
+    Raises:
+        UserError: a score is NaN.
+    """
+    check_numbers(scores)
+    kept = (scores > 0) & ~np.isin(items, left_out)
+    places, values = items[kept], scores[kept]
+    chosen = np.lexsort((places, -values))[:k]
+    places, values = places[chosen], values[chosen]
+    missing = k - len(places)
+    if missing:
+        # The first places that score 0 are among so many.
+        first = np.arange(min(n_items, k + len(left_out)))
+        rest = np.setdiff1d(first, np.concatenate([places, left_out]), assume_unique=True)[:missing]
+        places, values = np.append(places, rest), np.append(values, np.zeros(len(rest), dtype=values.dtype))
+    return places, values
 
 
 def check_numbers(scores: np.ndarray) -> None:

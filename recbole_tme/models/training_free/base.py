@@ -54,6 +54,14 @@ class TrainingFree(SequentialRecommender):
             row[:] = self.score(session)
         return scores
 
+    def found(self, sessions: Sequence[np.ndarray]) -> Sequence[tuple[np.ndarray, np.ndarray]] | None:
+        """The items of the catalogue whose score is not 0, and their scores, for each of several sessions.
+
+        For models that find them without looking at the whole catalogue; None from the others. What is in neither list
+        scores 0, and the scores are those of :meth:`score_sessions`, number for number.
+        """
+        return None
+
     def train_clicks(self, dataset) -> Clicks:
         """The sessions to learn from, see :func:`~recbole_tme.models.training_free.clicks.train_clicks`."""
         return train_clicks(dataset, self.USER_ID, self.ITEM_ID, self.ITEM_SEQ, self.ITEM_SEQ_LEN)

@@ -17,6 +17,9 @@ from recbole_tme.models.training_free.clicks import Clicks, latest_clicks
 
 # Scores held at once, in float64: small enough for a core's cache to help, large enough for numpy's overhead.
 SCORES_AT_ONCE = 2**21
+# Sessions of the index per posting that is read from which on postings are sorted: adding them up in an array costs an
+# array as long as there are sessions.
+SPARSE = 8
 
 
 class Current(NamedTuple):
@@ -114,27 +117,41 @@ class SessionIndex:
             current: the current sessions.
             weight: of each of their items, ``[n]``, above 0.
         """
+        found = self._sorted(current, weight) if self._is_sparse(current) else self._multiplied(current, weight)
+        counts = np.bincount(found.row, minlength=len(current.lengths))
+        # Of each row the last ones: sessions are ascending.
+        from_end = np.repeat(np.cumsum(counts), counts) - np.arange(len(found.row))
+        return found.take(from_end <= self.sample_size) if counts.max(initial=0) > self.sample_size else found
+
+    def _is_sparse(self, current: Current) -> bool:
+        starts = self.posted.indptr
+        return SPARSE * int((starts[current.item + 1] - starts[current.item]).sum()) < self.n_sessions
+
+    def _sorted(self, current: Current, weight: np.ndarray) -> Candidates:
+        """All sessions with an item of each current one, ascending: the items' lists put together, in the time of
+        these lists whatever the number of sessions."""
+        starts = self.posted.indptr
+        counts = starts[current.item + 1] - starts[current.item]
+        postings = self.posted.indices[_ranges(starts[current.item], counts)]
+        keys = np.repeat(current.row * self.n_sessions, counts) + postings
+        distinct, place = np.unique(keys, return_inverse=True)
+        return Candidates(*np.divmod(distinct, self.n_sessions), np.bincount(place, np.repeat(weight, counts)))
+
+    def _multiplied(self, current: Current, weight: np.ndarray) -> Candidates:
+        """The same, number for number, for many postings at once."""
         n_rows = len(current.lengths)
         starts = np.searchsorted(current.row, np.arange(n_rows + 1))
         found = sparse.csr_matrix((weight, current.item, starts), shape=(n_rows, self.n_items)) @ self.posted
-        counts = np.diff(found.indptr)
-        kept = np.ones(len(found.data), dtype=bool)
-        for row in np.flatnonzero(counts > self.sample_size):
-            part = slice(found.indptr[row], found.indptr[row + 1])
-            sessions = found.indices[part]
-            kept[part] = sessions >= np.partition(sessions, -self.sample_size)[-self.sample_size]
-        return Candidates(np.repeat(np.arange(n_rows), counts), found.indices, found.data).take(kept)
+        found.sort_indices()
+        return Candidates(np.repeat(np.arange(n_rows), np.diff(found.indptr)), found.indices, found.data)
 
     def entries(self, current: Current, near: Candidates) -> Entries:
         """The distinct items of the neighbours ``near`` of current sessions."""
         counts = self.n_distinct[near.session]
         rows = _ranges(self.start[near.session], counts)
         item, position = self.item[rows], self.position[rows]
-        # Where each row clicked each item last, 0 for items it did not click.
-        clicked = np.zeros((len(current.lengths), self.n_items), dtype=np.int32)
-        clicked[current.row, current.item] = current.position
         row = np.repeat(near.row, counts)
-        here = clicked[row, item]
+        here = positions_of(current, row, item, self.n_items)
         latest = np.maximum.reduceat(here, _starts(counts)[:-1]) if len(near.session) else here
         # The one entry of each neighbour that is that item.
         match = position[here == np.repeat(latest, counts)]
@@ -149,6 +166,13 @@ class SessionIndex:
         """``ln(sessions / sessions with the item)``, 0 for items without a session, ``[N + 1]``."""
         count = self.n_sessions_with
         return np.where(count > 0, np.log(max(1, self.n_sessions) / np.maximum(count, 1)), 0)
+
+
+class Found(NamedTuple):
+    """Items with a score, ascending, and their scores, float32; ``[n]`` each."""
+
+    items: np.ndarray
+    scores: np.ndarray
 
 
 class Prepared(NamedTuple):
@@ -207,16 +231,38 @@ class SessionNeighbours(TrainingFree):
 
     def score_some(self, sessions: Sequence[np.ndarray]) -> np.ndarray:
         """:meth:`score_sessions` of few enough sessions to hold their scores in float64."""
-        index, match_weights, item_weights = self.prepared
+        row, item, added = self._additions(sessions)
+        shape = len(sessions), self.n_items
+        scores = np.bincount(row * self.n_items + item, added, minlength=shape[0] * shape[1]).reshape(shape)
+        weights = self.prepared.item_weights
+        return np.multiply(scores, weights, out=np.empty(shape, dtype=np.float32), casting="same_kind")
+
+    def found(self, sessions: Sequence[np.ndarray]) -> list[Found] | None:
+        """The items that have a score, in the time that looking the neighbours up takes, whatever the catalogue.
+
+        Returns:
+            For each session what :meth:`score_sessions` gives, number for number, without the zeros; None for a
+            subclass that scores in another way.
+        """
+        scoring = (type(self).score_sessions, type(self).score_some)
+        if scoring != (SessionNeighbours.score_sessions, SessionNeighbours.score_some):
+            return None
+        row, item, added = self._additions(sessions)
+        cells, place = np.unique(row * self.n_items + item, return_inverse=True)
+        items = cells % self.n_items
+        scores = (np.bincount(place, added) * self.prepared.item_weights[items]).astype(np.float32)
+        bounds = np.searchsorted(cells, np.arange(1, len(sessions)) * self.n_items)
+        return [Found(*part) for part in zip(np.split(items, bounds), np.split(scores, bounds))]
+
+    def _additions(self, sessions: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What each item of each neighbour adds to which item's score in which session's row, ``[n]`` each."""
+        index, match_weights, _ = self.prepared
         current = flat(sessions)
         weights = self.click_weights(current)
         found = index.candidates(current, weights * match_weights[current.item])
         near = most_similar(found._replace(weight=self.similarity(found, current, weights, index)), self.k)
         entries = index.entries(current, near)
-        cells = entries.row * self.n_items + entries.item
-        shape = len(sessions), self.n_items
-        scores = np.bincount(cells, self.entry_weights(entries), minlength=shape[0] * shape[1]).reshape(shape)
-        return np.multiply(scores, item_weights, out=np.empty(shape, dtype=np.float32), casting="same_kind")
+        return entries.row, entries.item, self.entry_weights(entries)
 
 
 def flat(sessions: Sequence[np.ndarray]) -> Current:
@@ -225,6 +271,16 @@ def flat(sessions: Sequence[np.ndarray]) -> Current:
     lengths = np.fromiter(map(len, sessions), dtype=np.int64)
     row = np.repeat(np.arange(len(sessions)), [len(part) for part in items])
     return Current(row, np.concatenate(items), np.concatenate(positions), lengths[row], lengths)
+
+
+def positions_of(current: Current, row: np.ndarray, item: np.ndarray, n_items: int) -> np.ndarray:
+    """Where each row clicked an item last, 0 for items that it did not click, ``[n]``."""
+    keys = current.row * n_items + current.item
+    order = np.argsort(keys)
+    keys = keys[order]
+    wanted = row * n_items + item
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, current.position[order][place], 0)
 
 
 def most_similar(found: Candidates, k: int) -> Candidates:
