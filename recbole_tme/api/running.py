@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_tme.api.display import html_table, percent_columns
 from recbole_tme.config.load import Overrides, SessionConfig, load_config
+from recbole_tme.config.resolution import on_a_cluster
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import result_report, shown_name
 from recbole_tme.models.registry import load_plugin
@@ -152,6 +154,7 @@ def run(
     plugin: Sequence[PathLike] | PathLike = (),
     resume: PathLike | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    ray_address: str | None = None,
     **settings: Any,
 ) -> Run:
     """Train a model, select its epoch on validation, evaluate it once on test, and leave a run directory.
@@ -163,6 +166,7 @@ def run(
         plugin: files that define further models.
         resume: a run directory to continue; no other settings than those of :data:`CHANGEABLE_ON_RESUME` then.
         on_epoch: called as ``on_epoch(epoch, valid_score)`` after each epoch.
+        ray_address: spread the ``nproc`` processes over a Ray cluster: ``auto`` or ``HOST:PORT``.
         **settings: any configuration keys; ``list_keys(model)`` explains them.
 
     Raises:
@@ -173,7 +177,7 @@ def run(
         >>> recbole_tme.run("TMEGNN", "tmall", epochs=3).metrics["MRR@20"]  # doctest: +SKIP
     """
     load_plugins(plugin)
-    directory, _ = train(model, dataset, paths(config_files), resume, settings, on_epoch)
+    directory, _ = train(model, dataset, paths(config_files), resume, settings, on_epoch, ray_address)
     return Run(directory.path)
 
 
@@ -184,6 +188,7 @@ def train(
     resume: PathLike | None,
     settings: Mapping[str, Any],
     on_epoch: Callable[[int, float], None] | None = None,
+    ray_address: str | None = None,
 ) -> tuple[RunDirectory, bool]:
     """The work of :func:`run`; returns the run directory, and whether the run was finished already.
 
@@ -192,12 +197,21 @@ def train(
     """
     from recbole_tme.experiment.run import run as train_and_test
 
-    if resume is None:
-        config = load_config(model, dataset, config_files, overrides=overrides(settings))
-        return train_and_test(config, on_epoch=on_epoch), False
-    config, directory = resumed(resume, model, dataset, config_files, settings)
-    was_finished = directory.finished
-    return train_and_test(config, resume=directory, on_epoch=on_epoch), was_finished
+    if ray_address is not None and on_epoch is not None:
+        raise UserError("--ray-address: processes of a cluster cannot report their epochs; leave on_epoch out")
+    directory = None
+    with nullcontext() if ray_address is None else on_a_cluster():
+        if resume is None:
+            config = load_config(model, dataset, config_files, overrides=overrides(settings))
+        else:
+            config, directory = resumed(resume, model, dataset, config_files, settings)
+    if directory is not None and directory.finished:
+        return directory, True
+    if ray_address is None:
+        return train_and_test(config, directory, on_epoch), False
+    from recbole_tme.experiment.cluster_training import train_on_cluster
+
+    return train_on_cluster(config, ray_address, directory), False
 
 
 def resumed(

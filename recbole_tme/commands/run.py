@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("all",),
         help="all: when the epoch is chosen, train once more on train + validation + test, for production",
     )
+    parser.add_argument("--ray-address", help="spread the processes of --nproc=N over a Ray cluster (auto or "
+                        "HOST:PORT) whose nodes see the same folders")  # fmt: skip
     parser.add_argument("--resume", metavar="RUN", help="continue a run that was interrupted: its directory, a folder "
                         "of runs (the newest), or latest")  # fmt: skip
 
@@ -40,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
     options.load_plugins(args)
     files = options.named_files(args)
-    directory, was_finished = train(args.model, args.dataset, files, args.resume, args.overrides)
+    directory, was_finished = train(
+        args.model, args.dataset, files, args.resume, args.overrides, ray_address=args.ray_address
+    )
     if args.fit:
         from recbole_tme.experiment.refit import refit
 

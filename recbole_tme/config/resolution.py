@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ UNIFORM_NEGATIVES = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "
 CE_ONLY = ("CORE", "GRU4RecCPR", "SASRecCPR")
 # Losses of ours whose gradients are of single rows of the item table; RecBole's models have CE and BPR.
 ROW_LOSSES = ("sampled", "scalable")
+# Not empty while settings are resolved for processes of other machines.
+_elsewhere: list[bool] = []
 CLIP_ARGUMENTS = ("max_norm", "norm_type", "error_if_nonfinite", "foreach")
 
 
@@ -79,6 +82,16 @@ def choose_device(device: str, gpu_id: str | None, use_gpu: bool) -> torch.devic
     return torch.device("cpu") if refused or not count else torch.device("cuda", number)
 
 
+@contextmanager
+def on_a_cluster() -> Iterator[None]:
+    """Settings that are resolved while the block lasts are for processes of other machines, whose GPUs are not here."""
+    _elsewhere.append(True)
+    try:
+        yield
+    finally:
+        _elsewhere.pop()
+
+
 def _check_processes(settings: Mapping[str, Any], device: torch.device) -> None:
     """Refuse more processes than there are GPUs or instances in a batch."""
     n = settings["nproc"]
@@ -88,6 +101,8 @@ def _check_processes(settings: Mapping[str, Any], device: torch.device) -> None:
         raise UserError(
             f"nproc: {n} processes cannot share batches of train_batch_size: {settings['train_batch_size']}"
         )
+    if _elsewhere:
+        return
     if device.type == "cuda" and (settings["gpu_id"] or n > torch.cuda.device_count()):
         there = f"gpu_id: {settings['gpu_id']}" if settings["gpu_id"] else f"torch sees {torch.cuda.device_count()}"
         raise UserError(f"nproc: {n} processes need a GPU each ({there}); set device: cpu or another nproc")

@@ -1,7 +1,7 @@
 """Functions called in Ray's workers: on this machine's cores and GPUs, or on a cluster that runs already.
 
-Ray is imported in functions, here, in :mod:`~recbole_tme.tuning.ray_tune` and in
-:mod:`~recbole_tme.experiment.ray_versions` only.
+Ray is imported in functions, here, in :mod:`~recbole_tme.experiment.ray_versions`, in
+:mod:`~recbole_tme.experiment.together` and in :mod:`~recbole_tme.tuning.ray_tune` only.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def call_all(function: Callable, calls: Sequence[tuple], resources: Resources | 
     import ray
 
     resources = resources or Resources()
-    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=RETRIES)(_call)
+    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=RETRIES)(called)
     place = Place.here(resources)
     waiting = {remote.remote(function, arguments, place): index for index, arguments in enumerate(calls)}
     while waiting:
@@ -170,7 +170,8 @@ def _room(resources: Resources, cpus: float, gpus: float) -> int:
     return min(int(cpus / resources.cpus + 1e-9), by_gpus)
 
 
-def _call(function: Callable, arguments: tuple, place: Place) -> tuple[Any, BaseException | None, str]:
+def called(function: Callable, arguments: tuple, place: Place) -> tuple[Any, BaseException | None, str]:
+    """In a worker: what a function returns, or what it raises and where; it sees what its caller sees."""
     place.enter()
     try:
         return function(*arguments), None, ""

@@ -110,6 +110,8 @@ class SessionTrainer(Trainer):
             started, cpu_started = time.perf_counter(), time.process_time()
             row |= self._train_epoch(train_data, epoch, show_progress=show_progress)
             row["train_seconds"] = round(time.perf_counter() - started, 3)
+            if distributed.size() > 1:
+                row["sent_bytes_per_step"] = round(distributed.take_sent() / len(train_data))
             self.scheduler.step()
             score = self._validate(epoch, valid_data, row) if valid_data is not None else None
             if valid_data is None:

@@ -21,24 +21,28 @@ from torch import distributed as dist
 
 from recbole_tme.nn.row_optim import row_tables
 
+# Bytes of gradients handed out, see take_sent.
+_sent = [0]
+
 
 @contextmanager
-def group(rank: int, size: int, device: torch.device, meeting_point: Path) -> Iterator[None]:
+def group(rank: int, size: int, device: torch.device, meeting_point: Path | str) -> Iterator[None]:
     """Be one of ``size`` processes while the block runs: NCCL on GPUs, gloo on CPUs.
 
     Args:
         rank: number of this process, 0 is the main one.
         size: number of processes.
         device: what this process computes on.
-        meeting_point: a file that does not exist yet, the same for all; they find one another through it.
+        meeting_point: the same for all, and through it they find one another: a file that does not exist yet, or
+            ``tcp://HOST:PORT``, at which the main process will listen.
     """
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
-    _stay_on_this_machine()
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=size
-    )
+    meeting = meeting_point if isinstance(meeting_point, str) else f"file://{meeting_point}"
+    if not meeting.startswith("tcp:"):
+        _stay_on_this_machine()
+    dist.init_process_group("nccl" if on_gpu else "gloo", init_method=meeting, rank=rank, world_size=size)
     yield
     # Only after success: a process that fails ends at once, and its peers notice.
     dist.destroy_process_group()
@@ -132,10 +136,22 @@ def average_gradients(model: nn.Module, n_rows: int) -> float:
             dense.append(parameter)
     if dense:
         flat = torch.cat([_flat_gradient(parameter) for parameter in dense]).mul_(share)
+        _count(flat)
         dist.all_reduce(flat)
         for parameter, part in zip(dense, flat.split([parameter.numel() for parameter in dense])):
             parameter.grad = part.view_as(parameter)
     return share
+
+
+def take_sent() -> int:
+    """Bytes of gradients that this process has handed to the others since the last call: what a step of its own costs,
+    whatever way it goes on the network."""
+    sent, _sent[0] = _sent[0], 0
+    return sent
+
+
+def _count(*tensors: Tensor) -> None:
+    _sent[0] += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def broadcast_buffers(model: nn.Module) -> None:
@@ -162,6 +178,7 @@ def _average_rows(table: nn.Parameter, share: float) -> None:
     lengths = found.tolist()
     # Every process must send as much as the others.
     spare = max(lengths) - len(rows)
+    _count(rows, values)
     all_rows = _all_gather(nn.functional.pad(rows, (0, spare)), lengths)
     all_values = _all_gather(nn.functional.pad(values, (0, 0, 0, spare)), lengths)
     places = all_rows.unsqueeze(0)

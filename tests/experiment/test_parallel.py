@@ -156,6 +156,7 @@ def exchange(rank, meeting_point, folder):
                 loss_of(model, ids, with_once=name == "uneven" or rank == 0).backward()
             found[f"{name} share"] = distributed.average_gradients(model, len(ids))
             found[name] = {n: None if p.grad is None else p.grad.to_dense() for n, p in model.named_parameters()}
+        found["sent"] = distributed.take_sent()
         found["gathered"] = distributed.gather({"rank": rank})
         found["interface"] = os.environ["GLOO_SOCKET_IFNAME"]
         sockets = psutil.Process().net_connections()
@@ -197,6 +198,8 @@ def test_what_two_processes_exchange(tmp_path):
         assert torch.equal(found["buffers"], first["buffers before"])
         assert "127.0.0.1" in {one.address for one in psutil.net_if_addrs()[found["interface"]]}
         assert all("127.0.0.1" in address for address in found["listens at"])
+    # 20 dense numbers twice, and per distinct row its number and its values: 2 and 5 of them, then 5 and none.
+    assert (first["sent"], second["sent"]) == (2 * 80 + 7 * 24, 2 * 80 + 5 * 24)
     assert (first["uneven share"], second["uneven share"]) == (2 / 7, 5 / 7)
     assert (first["empty share"], second["empty share"]) == (1.0, 0.0)
     for size in (50, 10_000):

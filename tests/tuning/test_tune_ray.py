@@ -2,27 +2,20 @@
 
 import contextlib
 import json
-import os
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from helpers.ray_nodes import PATIENCE, environment, head_node, ray_node
 
 from recbole_tme.config.load import load_config
-from recbole_tme.errors import UserError
-from recbole_tme.experiment import ray_versions
 from recbole_tme.experiment.run import run
 
-ROOT = Path(__file__).parents[2]
 TOY = ["--dataset=toy", "--epochs=6", "--rank_low=3", "--rank_high=20", "--stopping_step=6"]
-PATIENCE = 240
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -30,11 +23,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(autouse=True)
 def needs_ray():
     pytest.importorskip("ray")
-
-
-def environment() -> dict:
-    # Clusters of later versions of Ray want a token otherwise.
-    return os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
 
 
 def tune(*arguments, cwd) -> subprocess.Popen:
@@ -76,30 +64,6 @@ def a_trial(below: subprocess.Popen) -> psutil.Process:
                     return child
         time.sleep(0.1)
     raise AssertionError("no trial is at work")
-
-
-@contextlib.contextmanager
-def ray_node(records: str, *arguments: str) -> Iterator[subprocess.Popen]:
-    """A node of one core by ``ray start``, whose processes are below the one given; killed in the end."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"]
-    command += ["--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", *arguments]
-    # Two nodes of one machine must not share their workers' ports.
-    command += ["--min-worker-port=0", "--max-worker-port=0"]
-    # Its notes, the address of the machine's cluster among them, are for nobody else.
-    process = subprocess.Popen(command, env=environment() | {"RAY_TMPDIR": records}, stdout=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        kill_family(process)
-
-
-def kill_family(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-        psutil.wait_procs(family, timeout=30)
 
 
 def check_whole(cwd: Path, trials: int) -> dict:
@@ -149,15 +113,7 @@ def test_killed_driver_and_killed_worker_lose_nothing(tmp_path):
 
 
 def test_a_node_that_joins_is_used_and_its_death_loses_nothing(tmp_path):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{unused.getsockname()[1]}"
-    # Ray's sockets are there, and the paths of sockets are short.
-    with (
-        tempfile.TemporaryDirectory(prefix="ray") as records,
-        ray_node(records, "--head", f"--port={address[10:]}", "--include-dashboard=false"),
-    ):
-        wait_until_reachable(address)
+    with head_node() as (address, records):
         driver = tune(*TOY, "--num-samples=6", f"--ray-address={address}", cwd=tmp_path)
         wait_for_epochs(2, driver, tmp_path)
         with ray_node(records, f"--address={address}") as second:
@@ -166,14 +122,3 @@ def test_a_node_that_joins_is_used_and_its_death_loses_nothing(tmp_path):
         finish(driver, tmp_path)
     record = check_whole(tmp_path, trials=6)
     assert record["failed"] == record["open"] == 0 and record["finished"] + record["stopped_early"] == 6
-
-
-def wait_until_reachable(address: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            ray_versions.reachable_ray(address)
-            return
-        except UserError:
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
