@@ -37,11 +37,17 @@ NOT_IN_HASH = {
     *("data_path", "run_dir", "plugin", "show_progress", "metrics", "topk"),
     *("device", "gpu_id", "use_gpu", "threads", "eval_batch_size", "data_cache"),
 }
+# Keys that are younger than runs that are kept: with these values such a run differs by nothing from one without them.
+YOUNGER: dict[str, Any] = {"eval_sample": None}
 
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those settings that may change a run's results, the seed among them."""
-    return {key: value for key, value in settings.items() if key not in NOT_IN_HASH}
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in NOT_IN_HASH and not (key in YOUNGER and value == YOUNGER[key])
+    }
 
 
 def settings_hash(settings: Mapping[str, Any], ignore: Collection[str] = ()) -> str:

@@ -91,5 +91,11 @@ def result_report(metrics: Mapping) -> str:
         if name != "all":
             rows[f"test, {name}"] = part["metrics"]
     head = f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}, epoch {metrics['best_epoch']}"
+    sample = metrics.get("valid_sample")
+    if sample:
+        head += (
+            f"\nvalidation on {sample['instances']:,} of {sample['of']:,} instances: half of the 95 % interval of the "
+            f"metric that selects the epoch is {100 * sample['half_width']:.2f}"
+        )
     tail = f"share of test instances with a tied target: {metrics['tie_share']:.4f}"
     return "\n".join([head, percent_table(rows), *Protocol.read(metrics["protocol"], "metrics.json").lines(), tail])

@@ -18,6 +18,7 @@ from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import rank_all
+from recbole_tme.evaluation.sampling import sampled
 from recbole_tme.experiment.details import TopKStatistics, peak_memory, popularity_percentiles
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.parallel import in_processes
@@ -126,6 +127,7 @@ def measure(config: SessionConfig) -> Estimate:
         start = clock.lap()
         steps, training = time_epoch(trainer, loaders[0], clock)
         chosen_on = loaders[2] if config["select_on"] == "test" or loaders[1] is None else loaders[1]
+        chosen_on = sampled(chosen_on, config["eval_sample"])
         validation = time_evaluation(trainer.model, chosen_on, config, clock) + time_saving(trainer, loaders[0], clock)
         lists = TopKStatistics(popularity_percentiles(final), [])
         test = time_evaluation(trainer.model, loaders[2], config, clock, lists)

@@ -21,6 +21,7 @@ from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, 
 from recbole_tme.evaluation.plausibility import implausible
 from recbole_tme.evaluation.protocol import Protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import Ranks, rank_all
+from recbole_tme.evaluation.sampling import half_width, sampled
 from recbole_tme.evaluation.summary import result_report
 from recbole_tme.experiment.blend import Trained, blend, with_members
 from recbole_tme.experiment.details import evaluate_test
@@ -36,6 +37,8 @@ from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.utils.files import writing
 from recbole_tme.utils.hardware import keep_freed_memory
 
+# Among the metrics of an epoch: half the 95 % interval of the selecting one, where a sample was ranked.
+HALF_WIDTH = "half_width"
 logger = logging.getLogger()
 
 
@@ -107,15 +110,17 @@ def how_to_go_on(directory: RunDirectory) -> str:
 
 
 def check_selection(config: SessionConfig) -> None:
-    """Refuse to retrain a model that has seen the validation sessions already.
+    """Refuse to retrain a model that has seen the validation sessions already, and to select on a part of the test set.
 
     Raises:
-        UserError: ``retrain`` and ``select_on`` contradict one another.
+        UserError: ``retrain`` or ``eval_sample`` contradicts ``select_on``.
     """
     if config["retrain"] and config["select_on"] == "test":
         raise UserError(
             "retrain: True needs select_on: valid (with select_on: test the model already sees all of train)"
         )
+    if config["eval_sample"] and config["select_on"] == "test":
+        raise UserError("eval_sample: the test set is always ranked whole; leave it out, or set select_on: valid")
 
 
 def selection_data(config: SessionConfig, data: SessionData) -> SessionData:
@@ -191,7 +196,8 @@ def train_and_test(
         "dataset": config["dataset"],
         "seed": config["seed"],
         "best_epoch": trained.best_epoch,
-        "valid": trained.valid,
+        "valid": trained.valid and {name: value for name, value in trained.valid.items() if name != HALF_WIDTH},
+        **sample_of(config, trained),
         "test": evaluate(ranks, config["topk"], config["metrics"]),
         "slices": slices(ranks, config["topk"], config["metrics"]),
         "tie_share": ranks.tie_share,
@@ -201,6 +207,14 @@ def train_and_test(
         "cpu_seconds": round(trained.cpu_seconds + time.process_time() - cpu_started, 1),
         "protocol": protocol.plain(),
     }
+
+
+def sample_of(config: SessionConfig, trained: Trained) -> dict:
+    """What ``valid`` was measured on, where that is a sample of the validation instances."""
+    if not trained.valid or HALF_WIDTH not in trained.valid:
+        return {}
+    about = {"instances": config["eval_sample"], "of": len(trained.loaders[1].dataset)}
+    return {"valid_sample": about | {"half_width": trained.valid[HALF_WIDTH]}}
 
 
 def train(
@@ -259,13 +273,20 @@ def prepare_trainer(
         # The same model everywhere, but noise of each process's own.
         init_seed((config["seed"] + distributed.rank()) % 2**32, config["reproducibility"])
 
+    selecting = metric_key(config["valid_metric"])
+
     def evaluate_model(model, loader) -> dict[str, float]:
-        return evaluate(rank_targets(model, loader, config), config["topk"], config["metrics"])
+        part = sampled(loader, config["eval_sample"])
+        ranks = rank_targets(model, part, config)
+        found = evaluate(ranks, config["topk"], config["metrics"])
+        if part is not loader:
+            found[HALF_WIDTH] = half_width(ranks, selecting, len(loader.dataset))
+        return found
 
     config["checkpoint_dir"] = str(directory.path)
     items = [str(token) for token in tokens]
     trainer = SessionTrainer(config, model, directory, items, evaluate_model, phase)
-    trainer.valid_metric = metric_key(config["valid_metric"])
+    trainer.valid_metric = selecting
     return trainer, loaders
 
 

@@ -58,6 +58,7 @@ METRICS_SHAPE = {
     "test": {str: float},
     "slices": {str: {"instances": int, "metrics": {str: float}}},
     **dict.fromkeys(("tie_share?", "parameters?", "seconds?", "cpu_seconds?"), (_NOTHING, float)),
+    "valid_sample?": {"instances": int, "of": int, "half_width": float},
     "epoch_seconds": float,
     "protocol": PROTOCOL_SHAPE,
     "settings?": {str: (_NOTHING, bool, float, str, list, dict)},
