@@ -7,6 +7,7 @@ import json
 import logging
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from recbole_tme.utils.files import replacing
 CACHE_VERSION = 2
 # Smaller files are parsed in less time than is worth a second copy of them.
 LEAST_BYTES = 2**24
+# Bytes that are read at a time where only a checksum is wanted.
+BLOCK = 2**20
 
 _PARTS = ("train.inter", "valid.inter", "test.inter", "item")
 _SPLITS = ("train", "valid", "test")
@@ -73,10 +76,10 @@ def content_key(files: list[Path]) -> str:
 def _load(cache: Path, key: str, name: str) -> SessionData | None:
     """The cached data set; None where there is none, or one of other files, or a damaged one."""
     try:
-        # Every part of the archive has a checksum, which reading it verifies.
-        with np.load(cache, allow_pickle=False) as arrays:
-            if str(arrays["key"]) != key:
+        with np.load(cache, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
                 return None
+            arrays = _Mapped(cache, stored)
             splits = {split: _sessions(arrays, split) for split in _SPLITS}
             titles = json.loads(arrays["titles"].tobytes())
             columns = {key: ItemColumn(*one) for key, one in json.loads(arrays["item_columns"].tobytes()).items()}
@@ -86,6 +89,51 @@ def _load(cache: Path, key: str, name: str) -> SessionData | None:
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         logger.warning("%s is damaged (%s); it is ignored and rewritten", cache, error)
         return None
+
+
+class _Mapped(Mapping[str, np.ndarray]):
+    """The arrays of an uncompressed ``.npz``, read from the file as they are used and shared by all that read it.
+
+    The checksum of each is verified when it is asked for, block by block. What is never touched afterwards, such as the
+    times of clicks in training, takes no memory; what is written to an array stays with this process.
+
+    Args:
+        path: the file.
+        stored: the same, opened by numpy.
+    """
+
+    def __init__(self, path: Path, stored):
+        self.path, self.stored = path, stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.stored.files)
+
+    def __len__(self) -> int:
+        return len(self.stored.files)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.stored.files
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        archive = self.stored.zip
+        member = archive.getinfo(f"{name}.npy")
+        with archive.open(member) as part:
+            version = np.lib.format.read_magic(part)
+            header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
+            shape, _, dtype = header(part)
+            begin = part.tell()
+            while part.read(BLOCK):
+                pass
+        if member.compress_type != zipfile.ZIP_STORED or dtype.hasobject:
+            raise ValueError(f"{name} is not stored as it is")
+        with self.path.open("rb") as file:
+            # Before a part stands its header, which ends with a name and further fields of the lengths given there.
+            file.seek(member.header_offset + 26)
+            lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
+        offset = member.header_offset + 30 + lengths + begin
+        if 0 in shape:
+            return np.zeros(shape, dtype)
+        return np.asarray(np.memmap(self.path, dtype, "c", offset, shape))
 
 
 def _store(cache: Path, key: str, data: SessionData, files: list[Path]) -> None:

@@ -163,17 +163,17 @@ def time_epoch(trainer: SessionTrainer, loader, clock: _Clock) -> tuple[int, Sec
 
     What a model does once at the beginning of an epoch is timed by itself.
     """
-    trainer._train_epoch(_First(loader, WARM_UP), 0)
+    trainer._train_epoch(First(loader, WARM_UP), 0)
     clock.lap()
     begin = getattr(trainer.model, "begin_epoch", None)
     if begin is not None:
         begin(0)
     beginning = clock.lap()
-    trainer._train_epoch(_First(loader, FEWEST // 2), 0)
+    trainer._train_epoch(First(loader, FEWEST // 2), 0)
     trial = clock.lap()
     one = max(1e-6, (trial.clock - beginning.clock) / min(len(loader), FEWEST // 2))
     n = min(len(loader), max(FEWEST, min(MOST, int(SECONDS / one))))
-    trainer._train_epoch(_First(loader, n), 0)
+    trainer._train_epoch(First(loader, n), 0)
     found = clock.lap()
     steps = Seconds(max(0.0, found.clock - beginning.clock), max(0.0, found.cpu - beginning.cpu))
     return n, beginning + steps.times(len(loader) / n)
@@ -220,7 +220,7 @@ class _Clock:
         return Seconds(time.perf_counter(), time.process_time())
 
 
-class _First:
+class First:
     """The first batches of a training loader."""
 
     def __init__(self, loader, n: int):
