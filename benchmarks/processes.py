@@ -3,8 +3,8 @@
     python benchmarks/processes.py --items 1000000 --processes 1 2
 
 SRGNN with the sampled loss on synthetic clicks by Zipf's law. The batch is shared, as `--nproc` does. CPU seconds are
-of the busiest process; the bytes are the gradients that a process hands over per step: rows of the item table with their
-numbers, and the other weights. Beside them stands the item table, which an exchange of dense gradients would send.
+of the busiest process; the bytes are the gradients that a process hands over per step: rows of the item table with
+their numbers, and the other weights. Beside them stands the item table, which an exchange of dense gradients would send.
 """
 
 from __future__ import annotations
