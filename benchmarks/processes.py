@@ -4,7 +4,7 @@
 
 SRGNN with the sampled loss on synthetic clicks by Zipf's law. The batch is shared, as `--nproc` does. CPU seconds are
 of the busiest process; the bytes are the gradients that a process hands over per step: rows of the item table with
-their numbers, and the other weights. Beside them stands the item table, which an exchange of dense gradients would send.
+their numbers, and the other weights. Beside them stands the item table, which dense gradients would be as large as.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import recbole_tme
 
 ROOT = Path(__file__).parents[2]
 GROUPS = {
-    "Train": ("run", "Run", "load_run", "refit"),
+    "Train": ("run", "Run", "load_run", "refit", "estimate"),
     "Compare and tune": ("compare", "Comparison", "tune", "Study"),
     "Data": ("prepare", "Prepared"),
     "Recommend": ("Recommender",),
