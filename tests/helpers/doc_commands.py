@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,5 +108,10 @@ def log_files(folder: Path) -> None:
     (folder / "sessions.csv").write_text("session_id,item_id\n1,3\n1,4\n2,7\n")
     inter = log.rename(columns={"visit": "user_id:token", "sku": "item_id:token", "when": "timestamp:float"})
     inter[["user_id:token", "item_id:token", "timestamp:float"]].to_csv(folder / "shop.inter", sep="\t", index=False)
-    for name, part in (("train", starts[:300]), ("test", starts[300:])):
-        (folder / f"{name}.txt").write_text("".join(f"{start} {start + 1} {start + 2}\n" for start in part))
+    with zipfile.ZipFile(folder / "diginetica_session.zip", "w") as published:
+        for name, part in (("train", starts[:300]), ("test", starts[300:])):
+            walks = [[str(start + step) for step in range(2 + start % 3)] for start in part]
+            (folder / f"{name}.txt").write_text("".join(" ".join(walk) + "\n" for walk in walks))
+            rows = [f"{k}\t{' '.join(walk[:-1])}\t{walk[-1]}\n" for k, walk in enumerate(walks)]
+            head = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+            published.writestr(f"diginetica-session/diginetica-session.{name}.inter", head + "".join(rows))
