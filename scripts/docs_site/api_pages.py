@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docstrings import plain_math
+
 import recbole_tme
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +21,7 @@ GROUPS = {
 }
 WITHOUT_HEADING = """\
     options:
-      heading_level: 2
+      heading_level: 3
       show_root_heading: false
       show_root_toc_entry: false"""
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):<code>~?([^<]+)</code>")
@@ -58,4 +60,4 @@ def building_blocks_page() -> str:
 def plain_roles(html: str) -> str:
     """Sphinx's roles, as they come out of Markdown, as plain names."""
     html = _ROLE.sub(lambda role: f"<code>{role[1].rpartition('.')[2]}</code>", html)
-    return _MATH.sub(r"<code>\1</code>", html)
+    return _MATH.sub(lambda found: f"<code>{plain_math(found[1])}</code>", html)

@@ -37,6 +37,8 @@ def _output(output: dict) -> str:
         return f'<img alt="output" src="data:image/png;base64,{picture}">'
     if "text/html" in data:
         page = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+        # Without pandas' own looks, tables have those of the site.
+        page = re.sub(r"<(table|tr)\b[^>]*>", r"<\1>", page)
         return '<div class="output">' + re.sub(r"\s*\n\s*", "", page) + "</div>"
     return _text("".join(data.get("text/plain", "")))
 
