@@ -180,22 +180,25 @@ def compare(
         ValueError: instances differ, or there is none.
     """
     values, session = _all_values(models, metrics)
-    by_name = {(model, key): value for model, key, value in values}
+    sums_of, counts = {}, np.arange(0.0)
+    for model, key, value in values:
+        sums_of[model, key], counts = session_sums(value.T, session)
     lines = [(model, other, metric_key(name)) for model, other in pairs for name in metrics]
     if not lines:
         return []
     kinds = [_pair_kind([(len(models[name]), name in seed_independent) for name in line[:2]]) for line in lines]
-    per_instance = [by_name[model, key].mean(0) - by_name[other, key].mean(0) for model, other, key in lines]
-    sums, counts = session_sums(np.stack(per_instance, axis=1), session)
-    means = resampled_means(sums, counts, resamples, seed)
+    # A difference of means is the mean of the differences, so that each model is added up and resampled once.
+    column = {name: i for i, name in enumerate(sums_of)}
+    of_models = np.stack([sums.mean(1) for sums in sums_of.values()], axis=1)
+    first, second = ([column[line[side], line[2]] for line in lines] for side in (0, 1))
+    sums = of_models[:, first] - of_models[:, second]
+    resampled = resampled_means(of_models, counts, resamples, seed)
+    means = resampled[:, first] - resampled[:, second]
     intervals = percentile_interval(means, confidence).T
     p = np.where([kind == SESSIONS for kind in kinds], p_values(means), np.nan)
     for i, (model, other, key) in enumerate(lines):
         if kinds[i] == BOTH:
-            sides = [
-                session_sums(_distinct_runs(by_name[name, key], name in seed_independent).T, session)[0].T
-                for name in (model, other)
-            ]
+            sides = [_distinct_runs(sums_of[name, key].T, name in seed_independent) for name in (model, other)]
             level = difference_level(*sides, counts)
             intervals[i], p[i] = level.interval(confidence), level.p
     adjusted = np.full(len(p), np.nan)
