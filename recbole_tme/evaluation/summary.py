@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from recbole_tme.evaluation.protocol import Protocol
 
 # hit@K, recall@K and the papers' P@K are one number where every instance has one target; it is printed once.
+SMALLEST_P = 0.0001
 SHOWN_NAMES = {"hit": "P", "recall": "P", "mrr": "MRR", "ndcg": "NDCG", "precision": "Precision"}
 
 
@@ -36,7 +37,9 @@ def shown_name(name: str) -> str:
 
 def shown_p(p: float) -> str:
     """A p value with four digits, ``-`` where there is none."""
-    return "-" if math.isnan(p) else f"{p:.4f}"
+    if math.isnan(p):
+        return "-"
+    return f"{p:.4f}" if p >= SMALLEST_P else f"<{SMALLEST_P}"
 
 
 def shared_settings(models: Sequence[str], settings: Sequence[Mapping]) -> list[dict]:

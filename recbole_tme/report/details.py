@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from recbole_tme.report.evaluated import ModelRuns
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.utils.shapes import read_json
 
-# Words of a command line that say where things lie.
-FOLDERS = re.compile(r" --(run_dir|data_path)[= ]\S+")
 BEYOND = ("coverage", "gini", "popularity", "target_popularity")
 
 
@@ -96,16 +93,6 @@ def mean_of(rows: Sequence[Mapping], key: str) -> float | None:
     """Mean of a figure over the rows that have it; ``None`` where none does."""
     values = [row[key] for row in rows if row.get(key) is not None]
     return statistics.fmean(values) if values else None
-
-
-def read_command(run: RunDirectory) -> str | None:
-    """The command line that made a run, without the folders of the machine it ran on, which are nobody else's business;
-    ``None`` where it is not known."""
-    try:
-        command = read_json(run.environment_file, {"command?": (_NOTHING, str)}, "").get("command")
-    except UserError:
-        return None
-    return None if command is None else FOLDERS.sub("", command)
 
 
 def read_history(run: RunDirectory) -> list[dict[str, float | str]]:

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recbole_tme.evaluation.summary import shown_name
-from recbole_tme.report.charts import Interval, Series, interval_plot, line_chart, scatter
+from recbole_tme.report.charts import Axes, Point, Series, line_chart, pareto, scatter
+from recbole_tme.report.looks import Looks
 from recbole_tme.report.section import RANKED_BY, TESTED, Model, Section
-from recbole_tme.report.sheets import NOTHING, Sheet, number
+from recbole_tme.report.sheets import NOTHING, Sheet, number, with_interval
 from recbole_tme.report.slices import SliceGroup
 
-# More lines than these cannot be told apart; the tables have all models.
+# More lines than these are hard to tell apart; a reader chooses others by their names.
 MOST_LINES = 6
 COSTS = (
-    ("epoch_seconds", "seconds per epoch of training", ",.1f"),
-    ("query_ms", "milliseconds per query", ",.2f"),
+    ("epoch_seconds", "seconds per epoch of training", ",.1f", "s"),
+    ("query_ms", "milliseconds per query", ",.2f", "ms"),
 )
 
 
@@ -25,121 +26,122 @@ class Figure:
     """A chart.
 
     Attributes:
-        caption: what it shows, in a sentence without its full stop.
+        caption: what it shows, in sentences without the last full stop.
         svg: the drawing.
+        names: models it shows, in the order of its key.
+        on: those that are seen until a reader chooses others; all where nothing can be chosen.
         table: the same figures; ``None`` where a table of the report has them all.
     """
 
     caption: str
     svg: str
+    names: list[str]
+    on: list[str]
     table: Sheet | None = None
 
 
-def ranking_figures(section: Section) -> list[Figure]:
-    """The models' metrics with their intervals."""
-    made = []
-    for metric in reversed(TESTED):
-        lines = [(model.name, model.estimates[metric]) for model in section.models]
-        rows = [
-            Interval(name, 100 * line.value, 100 * line.low, 100 * line.high, name == section.reference)
-            for name, line in lines
-        ]
-        said = "; ".join(f"{row.name} {row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in rows)
-        label = f"{shown_name(metric)} (%)"
-        made.append(Figure(f"{label} with 95% intervals", interval_plot(rows, label, f"{label}: {said}")))
-    return made
-
-
-def difference_figures(section: Section) -> list[Figure]:
-    """The paired differences to the reference with their intervals."""
-    made = []
-    for metric in reversed(TESTED):
-        lines = [line for line in section.comparisons if line.metric == metric]
-        rows = [Interval(line.model, 100 * line.difference, 100 * line.low, 100 * line.high) for line in lines]
-        if rows:
-            said = "; ".join(f"{row.name} {row.value:+.2f} ({row.low:+.2f} to {row.high:+.2f})" for row in rows)
-            label = f"{shown_name(metric)} minus that of {section.reference} (points)"
-            made.append(Figure(label, interval_plot(rows, "points", f"{label}: {said}", signed=True)))
-    return made
-
-
-def slice_figures(section: Section, group: SliceGroup) -> list[Figure]:
+def slice_figures(section: Section, looks: Looks, group: SliceGroup) -> list[Figure]:
     """How the models do along the slices of an ordered cut."""
     if not group.ordered or len(group.slices) < 2:
         return []
     made = []
+    names, parts = [model.name for model in section.models], [part.name for part in group.slices]
     for metric in reversed(TESTED):
         series = []
-        for place, model in leading(section, section.models):
-            found = [part.estimates[model.name, metric] for part in group.slices]
-            points = [(float(i), 100 * line.value) for i, line in enumerate(found)]
-            bars = [
-                (float(i), 100 * line.low, 100 * line.high) for i, line in enumerate(found) if not math.isnan(line.low)
-            ]
-            series.append(Series(model.name, place, [points], bars))
+        for name in names:
+            line = []
+            for i, part in enumerate(group.slices):
+                found = part.estimates[name, metric]
+                known = not math.isnan(found.low)
+                ends = (100 * max(0.0, found.low), 100 * min(1.0, found.high)) if known else (None, None)
+                said = f"{name}|{part.name}|{with_interval(found)} %"
+                line.append(Point(float(i), 100 * found.value, said, *ends))
+            series.append(Series(looks[name], [line]))
         label = f"{shown_name(metric)} (%)"
-        alt = f"{label} by {group.title} ({', '.join(part.name for part in group.slices)}): the table has all figures"
-        names = [part.name for part in group.slices]
-        svg = line_chart(series, group.title, label, alt, categories=names, zero=True)
-        made.append(Figure(f"{label} by {group.title}{_leading_only(section.models)}", svg))
+        alt = f"{label} by {group.title} ({', '.join(parts)}): the table has all figures"
+        on = leading(section, section.models)
+        svg = line_chart(series, Axes(group.title, label, parts, zero=True), alt, on)
+        made.append(Figure(f"{label} by {group.title}", svg, names, on))
     return made
 
 
-def training_figures(section: Section) -> list[Figure]:
+def training_figures(section: Section, looks: Looks) -> list[Figure]:
     """Validation metric and training loss by epoch, of the models that train for more than one."""
     trained = [model for model in section.models if any(len(_epochs(h, "epoch")) > 1 for h in model.histories)]
     made = []
+    metric = shown_name(RANKED_BY)
     wanted = (
-        (f"valid_{RANKED_BY}", f"{shown_name(RANKED_BY)} on validation (%)", 100),
-        ("loss_recommendation", "recommendation loss in training", 1),
+        (f"valid_{RANKED_BY}", f"{metric} on validation (%)", 100, " %"),
+        ("loss_recommendation", "Recommendation loss in training", 1, ""),
     )
-    for column, label, factor in wanted:
-        shown = [model for model in trained if any(_epochs(h, column) for h in model.histories)]
-        if not shown:
+    for column, label, factor, unit in wanted:
+        models = [model for model in trained if any(_epochs(h, column) for h in model.histories)]
+        if not models:
             continue
-        series = [
-            Series(model.name, place, [_scaled(line, factor) for h in model.histories if (line := _epochs(h, column))])
-            for place, model in leading(section, shown)
-        ]
         runs = [
-            (f"{model.name}, seed {seed}", dict(_scaled(_epochs(history, column), factor)))
-            for model in shown
+            (model.name, seed, [(epoch, factor * y) for epoch, y in _epochs(history, column)])
+            for model in models
             for seed, history in zip(model.seeds, model.histories)
         ]
-        epochs = sorted({epoch for _, values in runs for epoch in values})
-        rows = [[f"{epoch:.0f}", *(number(values.get(epoch), ".3f") for _, values in runs)] for epoch in epochs]
-        table = Sheet("curve", label, ["epoch", *(name for name, _ in runs)], rows)
+        series = []
+        for model in models:
+            lines = [
+                [Point(x, y, f"{name}, seed {seed}|epoch {x:.0f}|{y:.3f}{unit}") for x, y in line]
+                for name, seed, line in runs
+                if name == model.name and line
+            ]
+            series.append(Series(looks[model.name], lines))
+        by_run = [(f"{name}, seed {seed}", dict(line)) for name, seed, line in runs]
+        epochs = sorted({epoch for _, values in by_run for epoch in values})
+        rows = [[f"{epoch:.0f}", *(number(values.get(epoch), ".3f") for _, values in by_run)] for epoch in epochs]
+        table = Sheet("curve", label, ["epoch", *(name for name, _ in by_run)], rows)
         alt = f"{label} by epoch, a line per run: the table below has all figures"
-        caption = f"{label} by epoch, a line per seed{_leading_only(shown)}"
-        made.append(Figure(caption, line_chart(series, "epoch", label, alt, whole=True), table))
+        on = leading(section, models)
+        svg = line_chart(series, Axes("epoch", label, whole=True), alt, on)
+        made.append(Figure(f"{label} by epoch, a line per seed", svg, [model.name for model in models], on, table))
     return made
 
 
-def cost_figures(section: Section) -> list[Figure]:
+def cost_figures(section: Section, looks: Looks) -> list[Figure]:
     """The metric that ranks against each cost that at least two models have."""
     made = []
     label = f"{shown_name(RANKED_BY)} (%)"
-    for key, cost, form in COSTS:
-        points = [
-            (model.name, place, getattr(model.costs, key), 100 * model.estimates[RANKED_BY].value)
-            for place, model in enumerate(section.models)
-            if getattr(model.costs, key)
-        ]
-        if len(points) > 1:
-            said = "; ".join(f"{name} {x:{form}}, {y:.2f}" for name, _, x, y in points)
-            alt = f"{label} against {cost}: {said}"
-            made.append(Figure(f"{label} against {cost}, on a log scale", scatter(points, cost, label, alt)))
+    for key, cost, form, unit in COSTS:
+        known = [model for model in section.models if getattr(model.costs, key)]
+        if len(known) < 2:
+            continue
+        points = []
+        for model in known:
+            x, y = getattr(model.costs, key), 100 * model.estimates[RANKED_BY].value
+            points.append(Point(x, y, f"{model.name}|{x:{form}} {unit}|{y:.2f} %"))
+        front = pareto(points)
+        alt = f"{label} against {cost}: {'; '.join(f'{m.name} {p.x:{form}}, {p.y:.2f}' for m, p in zip(known, points))}"
+        names = [model.name for model in known]
+        caption = (
+            f"{label} against {cost}, on a log scale; numbers are places in the ranking. On the line, where no model "
+            f"is both cheaper and better: {', '.join(names[i] for i in front)}"
+        )
+        svg = scatter([(looks[n], point) for n, point in zip(names, points)], front, cost, label, alt)
+        made.append(Figure(caption, svg, names, names))
     return made
 
 
-def spectrum_figure(section: Section) -> list[Figure]:
+def spectrum_figure(section: Section, looks: Looks) -> list[Figure]:
     """The singular values of the models' item tables."""
     known = [model for model in section.models if len(model.spectrum) > 1]
     if not known:
         return []
     series = [
-        Series(model.name, place, [[(float(k), value) for k, value in enumerate(model.spectrum, 1)]])
-        for place, model in leading(section, known)
+        Series(
+            looks[model.name],
+            [
+                [
+                    Point(float(k), value, f"{model.name}|k = {k}|{value:.4f}")
+                    for k, value in enumerate(model.spectrum, 1)
+                ]
+            ],
+        )
+        for model in known
     ]
     longest = max(len(model.spectrum) for model in known)
     rows = [
@@ -148,32 +150,25 @@ def spectrum_figure(section: Section) -> list[Figure]:
     ]
     label = "singular value / largest"
     table = Sheet("spectrum", label, ["k", *(model.name for model in known)], rows)
-    svg = line_chart(series, "k", label, f"k-th {label} of the item table: the table below has all figures", zero=True)
+    alt = f"k-th {label} of the item table: the table below has all figures"
+    on = leading(section, known)
+    svg = line_chart(series, Axes("k", label, zero=True), alt, on)
     caption = (
-        f"Singular values of the item embedding table over the largest{_leading_only(known)}; a table that has "
-        f"collapsed to few directions falls steeply"
+        "Singular values of the item embedding table over the largest; a table that has collapsed to few directions "
+        "falls steeply"
     )
-    return [Figure(caption, svg, table)]
+    return [Figure(caption, svg, [model.name for model in known], on, table)]
 
 
-def leading(section: Section, models: Sequence[Model]) -> list[tuple[int, Model]]:
-    """The best of some models with their places in the ranking, the reference among them if it is one of them."""
-    places = {model.name: place for place, model in enumerate(section.models)}
-    kept = list(models[:MOST_LINES])
-    missing = [model for model in models[MOST_LINES:] if model.name == section.reference]
-    kept = [*kept[: MOST_LINES - len(missing)], *missing]
-    return [(places[model.name], model) for model in kept]
-
-
-def _leading_only(models: Sequence[Model]) -> str:
-    return f"; the {MOST_LINES} best models, the table has all" if len(models) > MOST_LINES else ""
+def leading(section: Section, models: Sequence[Model]) -> list[str]:
+    """Names of the best of some models, the reference among them if it is one of them."""
+    kept = [model.name for model in models[:MOST_LINES]]
+    if section.reference not in kept and any(model.name == section.reference for model in models):
+        kept = [*kept[: MOST_LINES - 1], section.reference]
+    return kept
 
 
 def _epochs(history: Sequence[dict], column: str) -> list[tuple[float, float]]:
     """``(epoch from 1, figure)`` of the epochs that select, where the figure is known and finite."""
     rows = [row for row in history if row.get("phase") == "select" and math.isfinite(row.get(column, math.nan))]
     return [(row["epoch"] + 1, row[column]) for row in rows]
-
-
-def _scaled(line: Sequence[tuple[float, float]], factor: float) -> list[tuple[float, float]]:
-    return [(x, factor * y) for x, y in line]

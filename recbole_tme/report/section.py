@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.evaluation.significance import Comparison, Estimate, compare, estimate
-from recbole_tme.report.details import Costs, beyond_accuracy, costs, read_command, read_details, read_history
+from recbole_tme.report.details import Costs, beyond_accuracy, costs, read_details, read_history
 from recbole_tme.report.evaluated import Evaluated, ModelRuns, find_reference, group_runs
+from recbole_tme.report.made import Made, is_training_free, read_made
+from recbole_tme.report.rivals import Leaders, Pair, leaders, pairs
 from recbole_tme.report.slices import SliceGroup, slice_groups
 from recbole_tme.runs.itemlist import ItemList
 
@@ -28,6 +30,7 @@ class Model:
         model: the model's name alone.
         seeds: of its runs, ascending.
         seed_independent: whether its seed changes nothing.
+        training_free: whether it has no weights to train.
         estimates: by metric.
         costs: see there.
         beyond: see :func:`~recbole_tme.report.details.beyond_accuracy`.
@@ -35,13 +38,14 @@ class Model:
         spectrum: singular values of the item table over the largest, of the first seed; empty without.
         examples: of the first seed, as in ``details.json``, in external item ids.
         tuning: what was spent on choosing its settings, as in ``study.json``; empty if nothing is known.
-        commands: that made its runs.
+        made: how each of its runs came about.
     """
 
     name: str
     model: str
     seeds: list[int]
     seed_independent: bool
+    training_free: bool
     estimates: dict[str, Estimate]
     costs: Costs
     beyond: dict[str, float | None]
@@ -49,7 +53,7 @@ class Model:
     spectrum: list[float]
     examples: list[dict]
     tuning: Mapping
-    commands: list[str]
+    made: list[Made]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Section:
         reference: name of the model that the others are compared with.
         models: best first.
         comparisons: of each other model with the reference, models in the same order.
+        leaders: the best of each metric and who is not told from it.
+        pairs: every two models, the better by the ranking first, by the tested metrics.
         slices: cuts of the test set.
         failures: runs that gave no result: model, seed, reason, log.
         catalogue: item names and clicks; ``None`` where no run has its ``catalogue.json``.
@@ -70,6 +76,8 @@ class Section:
     reference: str
     models: list[Model]
     comparisons: list[Comparison]
+    leaders: dict[str, Leaders]
+    pairs: list[Pair]
     slices: list[SliceGroup]
     failures: list[Mapping]
     catalogue: ItemList | None
@@ -95,14 +103,17 @@ def assemble(runs: Sequence[Evaluated], reference: str | None, failures: Sequenc
     estimates = {(line.model, line.metric): line for line in estimate(ranks, METRICS, seed_independent=fixed)}
     groups.sort(key=lambda group: (-estimates[group.name, RANKED_BY].value, group.name))
     reference = find_reference(groups, reference)
-    pairs = [(group.name, reference) for group in groups if group.name != reference]
+    ranks = {group.name: ranks[group.name] for group in groups}
+    against = [(group.name, reference) for group in groups if group.name != reference]
     catalogue = read_catalogue(runs)
     protocol = runs[0].protocol
     return Section(
         protocol=protocol,
         reference=reference,
         models=[one_model(g, {metric: estimates[g.name, metric] for metric in METRICS}, plan) for g in groups],
-        comparisons=compare(ranks, pairs, TESTED, seed_independent=fixed),
+        comparisons=compare(ranks, against, TESTED, seed_independent=fixed),
+        leaders=leaders(ranks, estimates, METRICS, fixed),
+        pairs=pairs(ranks, TESTED, fixed),
         slices=slice_groups(ranks, TESTED, catalogue, fixed),
         failures=[one for one in failures if one.get("dataset", protocol.dataset) == protocol.dataset],
         catalogue=catalogue,
@@ -119,13 +130,14 @@ def one_model(group: ModelRuns, estimates: dict[str, Estimate], plan: Mapping) -
         seeds=[run.result["seed"] for run in runs],
         seed_independent=group.seed_independent,
         estimates=estimates,
+        training_free=is_training_free(group.model),
         costs=costs(group, details),
         beyond=beyond_accuracy(details),
         histories=[read_history(run.directory) for run in runs],
         spectrum=details[0].get("spectrum") or [],
         examples=details[0].get("examples") or [],
         tuning=plan.get("tuning", {}).get(group.model) or {},
-        commands=[command for run in runs if (command := read_command(run.directory))],
+        made=[read_made(run.directory, run.result["seed"]) for run in runs],
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from recbole_tme.evaluation.significance import CONFIDENCE, RESAMPLES, Estimate, untested
 from recbole_tme.evaluation.summary import shown_name, shown_p
@@ -14,6 +14,7 @@ from recbole_tme.report.section import METRICS, RANKED_BY, TESTED, Model, Sectio
 from recbole_tme.report.slices import FEWEST_SESSIONS, LAST_CLICK, POPULARITY_CLASSES, SLICE_RESAMPLES, SliceGroup
 
 NOTHING = "-"
+NO_TIES = "0.00"
 METHODS = (
     f"over seeds and sessions by a two-level analysis of variance with Student's t, over sessions alone by "
     f"{RESAMPLES:,} resamples of whole sessions"
@@ -52,7 +53,24 @@ def sheets(section: Section) -> list[Sheet]:
         beyond_sheet(section),
         failure_sheet(section),
     ]
-    return [sheet for sheet in made if sheet.rows]
+    return [without_empty(sheet) for sheet in made if sheet.rows]
+
+
+def without_empty(sheet: Sheet) -> Sheet:
+    """A table without the columns of figures in which no row says anything."""
+    kept = [
+        i
+        for i in range(len(sheet.head))
+        if i < sheet.left or any(row[i] not in ("", NOTHING, NO_TIES) for row in sheet.rows)
+    ]
+    rows = [[row[i] for i in kept] for row in sheet.rows]
+    return replace(sheet, head=[sheet.head[i] for i in kept], rows=rows)
+
+
+def same_in_all(rows: Sequence[Sequence[str]], column: int) -> str:
+    """What a column says where it says the same in all of several rows; else nothing."""
+    found = {row[column] for row in rows}
+    return found.pop() if len(found) == 1 and len(rows) > 1 else ""
 
 
 def ranking(section: Section) -> Sheet:
@@ -79,16 +97,16 @@ def ranking(section: Section) -> Sheet:
 def intervals(section: Section) -> Sheet:
     """Intervals of the metrics, over all instances and over the last click of each session."""
     kinds = section.slices[0].slices
-    last = next(part for part in kinds if part.name == LAST_CLICK)
+    last = [part for part in kinds if part.name == LAST_CLICK]
     head = ["model"]
-    for name in ("", "last click "):
+    for name in ("", *["last click "] * len(last)):
         head += [f"{name}{shown_name(metric)}" for metric in TESTED]
     head.append("over")
     rows = [
         [
             model.name,
             *(with_interval(model.estimates[metric]) for metric in TESTED),
-            *(with_interval(last.estimates[model.name, metric]) for metric in TESTED),
+            *(with_interval(part.estimates[model.name, metric]) for part in last for metric in TESTED),
             model.estimates[RANKED_BY].over,
         ]
         for model in section.models
@@ -97,6 +115,7 @@ def intervals(section: Section) -> Sheet:
         f"{CONFIDENCE:.0%} intervals; over: what varies in them; {METHODS} (last click {SLICE_RESAMPLES:,} resamples); "
         "last click: one instance per session, its last"
     )
+    note = "; ".join(filter(None, [note, wide(section)]))
     return Sheet("intervals", "Intervals", head, rows, note)
 
 
@@ -107,7 +126,7 @@ def differences(section: Section) -> Sheet:
             line.model,
             shown_name(line.metric),
             with_sign(100 * line.difference),
-            f"{with_sign(100 * line.low)} .. {with_sign(100 * line.high)}",
+            " .. ".join(with_sign(100 * end) for end in possible(line.low, line.high, -1.0)),
             line.over,
             shown_p(line.p),
             shown_p(line.p_holm),
@@ -131,9 +150,11 @@ def differences(section: Section) -> Sheet:
 
 
 def slice_sheet(section: Section, group: SliceGroup) -> Sheet:
-    """A cut of the test set, a column per part, a row per metric and model."""
-    # The table of intervals has the last clicks.
+    """A cut of the test set, a column per part, a row per metric and model; no row where a part is all there is."""
+    # The table of intervals has the last clicks, the ranking has all instances.
     parts = [part for part in group.slices if part.name != LAST_CLICK]
+    if len(parts) < 2:
+        return Sheet(group.key, f"By {group.title}", [], [])
     rows = [
         ["instances", "", *(f"{part.instances:,}" for part in parts)],
         ["sessions", "", *(f"{part.sessions:,}" for part in parts)],
@@ -154,7 +175,7 @@ def cost_sheet(section: Section) -> Sheet:
     rows = [
         [
             model.name,
-            number(model.costs.parameters, ",.0f"),
+            "none" if model.training_free else number(model.costs.parameters, ",.0f"),
             number(model.costs.epoch_seconds, ",.1f"),
             number(model.costs.query_ms, ",.2f"),
             number(model.costs.peak_memory_mb, ",.0f"),
@@ -165,6 +186,10 @@ def cost_sheet(section: Section) -> Sheet:
     ]
     head = ["model", "parameters", "s per epoch", "ms per query", "peak MB", "tuning", "measured on"]
     note = "Means over seeds; ms per query: median time to score the catalogue for one session; peak MB of the process"
+    device = same_in_all(rows, -1)
+    if device and device != NOTHING:
+        note += f"; all measured on {device}"
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return Sheet("costs", "Costs", head, rows, note)
 
 
@@ -186,6 +211,10 @@ def beyond_sheet(section: Section) -> Sheet:
         "items are recommended; popularity: mean percentile of the items by clicks in training (100 = most clicked)"
     )
     head = ["model", "coverage", "Gini", "popularity", "targets' popularity"]
+    of_targets = same_in_all(rows, -1)
+    if of_targets:
+        note += f"; that of the targets is {of_targets}"
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return Sheet("beyond", "Beyond accuracy", head, rows, note)
 
 
@@ -220,7 +249,33 @@ def mean_and_spread(line: Estimate) -> str:
 def with_interval(line: Estimate) -> str:
     """``51.19 (49.50 .. 52.80)`` in percent."""
     text = percent(line.value)
-    return text if math.isnan(line.low) else f"{text} ({100 * line.low:.2f} .. {100 * line.high:.2f})"
+    if math.isnan(line.low):
+        return text
+    low, high = possible(line.low, line.high)
+    return f"{text} ({100 * low:.2f} .. {100 * high:.2f})"
+
+
+def possible(low: float, high: float, least: float = 0.0) -> tuple[float, float]:
+    """An interval as far as its figures are possible: from ``least``, 0 or -1 for a difference, to 1."""
+    return max(least, low), min(1.0, high)
+
+
+def wide(section: Section) -> str:
+    """Why intervals of models with two seeds are wide, and what to do; empty where no model has just two."""
+    names = [model.name for model in section.models if len(model.seeds) == 2 and not model.seed_independent]
+    if not names:
+        return ""
+    who = ", ".join(names) if len(names) <= 3 else f"the {len(names)} models with two seeds"
+    text = (
+        f"intervals of {who} are wide because they hold for other seeds too, and two seeds say little of how seeds "
+        "differ; with three they are often several times narrower"
+    )
+    ends = [end for model in section.models for line in model.estimates.values() for end in (line.low, line.high)]
+    return (
+        f"{text}; ends below 0 or above 100 % are impossible and are cut off"
+        if min(ends) < 0 or max(ends) > 1
+        else text
+    )
 
 
 def percent(value: float | None) -> str:

@@ -70,6 +70,7 @@ def make_run(
     with_details: bool = True,
     titles: dict[str, str] | None = None,
     protocol: dict | None = None,
+    cost: dict | None = None,
     **settings,
 ) -> Path:
     """A finished run's directory, without weights."""
@@ -97,7 +98,9 @@ def make_run(
     (path / "history.csv").write_text("\n".join([*rows, "retrain,0,0.001,4.5,1.5,,,"]) + "\n")
     if with_details:
         ItemList(IDS, CLICKS, titles or {}).write(path / "catalogue.json")
-        (path / "details.json").write_text(json.dumps(details(ranks)))
+        described_run = details(ranks)
+        described_run["cost"] |= {key: value for key, value in (cost or {}).items() if key in described_run["cost"]}
+        (path / "details.json").write_text(json.dumps(described_run))
     result = {
         "model": model,
         "dataset": dataset,
@@ -108,7 +111,7 @@ def make_run(
         "slices": slices(ranks),
         "tie_share": ranks.tie_share,
         "parameters": 12345,
-        "epoch_seconds": 1.5,
+        "epoch_seconds": (cost or {}).get("epoch_seconds", 1.5),
         "seconds": 6.0,
         "protocol": described,
     }

@@ -180,8 +180,9 @@ def test_costs_and_descriptions_are_kept_and_gaps_are_shown_as_such(runs, tmp_pa
         assert float(line(rows, model="Good", metric=metric)["value"]) == value
     assert line(rows, model="Plain", metric="query_ms")["value"] == ""
     text = (tmp_path / "out" / "comparison.md").read_text()
-    assert "| Plain | 12,345 | 1.5 | - | - | - | - |" in text
-    assert "| Good | 12,345 | 1.5 | 1.50 | 512 | - | cpu, 1 thread |" in text
+    # No run was tuned: that column is left out.
+    assert "| Plain | 12,345 | 1.5 | - | - | - |" in text
+    assert "| Good | 12,345 | 1.5 | 1.50 | 512 | cpu, 1 thread |" in text
 
 
 def test_models_are_ranked_and_the_best_is_the_reference(runs, tmp_path, capsys):
