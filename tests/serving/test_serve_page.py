@@ -1,9 +1,10 @@
 """The page in a browser: clicks in, recommendations and their reasons out, by mouse, keyboard and thumb."""
 
-import shutil
 from contextlib import contextmanager
 
 import pytest
+from helpers import browser as browsers
+from helpers.browser import PHONE, SCHEMES, SIZES, launched, violations
 from helpers.quick_run import quick_run
 from helpers.serving_process import serving
 
@@ -12,24 +13,13 @@ from recbole_tme.serving.recommender import Recommender
 
 pytest.importorskip("fastapi", reason="needs FastAPI, the extra serve")
 pytest.importorskip("uvicorn", reason="needs uvicorn, the extra serve")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"] + [
-    f"--disable-{part}" for part in ("background-networking", "component-update", "sync")
-]
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 860}
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script><b>&amp;'
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if BROWSER is None:
-        pytest.skip("needs a browser (chromium)")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=BROWSER, args=OPTIONS)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +44,11 @@ def server(browser, run):
 
 
 @contextmanager
-def opened(browser, server, size=DESK, scheme="light", **options):
-    """The page, which must ask nobody else and complain of nothing."""
-    context = browser.new_context(viewport=size, color_scheme=scheme, **options)
-    page, requests, complaints = context.new_page(), [], []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(server.url)
-    loaded(page)
-    yield page
-    context.close()
-    assert not complaints and all(url.startswith(server.url) for url in requests)
+def opened(browser, server, size=browsers.DESK, scheme="light", **options):
+    """The page with its lists, which must ask nobody else and complain of nothing."""
+    with browsers.opened(browser, server.url, size, scheme, **options) as page:
+        loaded(page)
+        yield page
 
 
 def loaded(page) -> None:
@@ -179,42 +162,32 @@ def test_a_title_with_markup_in_it_is_text(browser, server):
         assert page.locator("main img, main script, main b").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@SCHEMES
 def test_a_phone_shows_it_without_scrolling_sideways(browser, server, scheme):
     with opened(browser, server, PHONE, scheme, has_touch=True) as page:
         for place in (0, 1):
             page.locator("#items .item").nth(place).tap()
         settle(page, 2)
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        # Without scrolling: what is tapped, and what comes of it.
+        assert page.evaluate("scrollY") == 0
+        third = page.locator("#best .item").nth(2).bounding_box()
+        assert third["y"] + third["height"] <= PHONE["height"]
         sizes = page.locator("button:visible, input:visible").evaluate_all(
             "all => all.map((one) => (one.closest('label') ?? one).getBoundingClientRect().height)"
         )
         assert min(sizes) >= 24
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(browser, server, scheme):
-    """A contrast of 4.5, as WCAG wants it, for every colour of text on the paper, the cards and a hovered row."""
-    with opened(browser, server, scheme=scheme) as page:
-        colours = page.evaluate(
-            """() => Object.fromEntries(
-                ["ink", "quiet", "alert", "paper", "card", "hover", "accent", "line"].map((name) => {
-                    const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-                    return [name, [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16))];
-                }))"""
-        )
-
-    def luminance(name):
-        parts = [part / 255 for part in colours[name]]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    def contrast(one, other):
-        low, high = sorted([luminance(one), luminance(other)])
-        return (high + 0.05) / (low + 0.05)
-
-    assert min(contrast(text, back) for text in ("ink", "quiet", "alert") for back in ("paper", "card", "hover")) >= 4.5
-    assert contrast("accent", "line") >= 3 and contrast("accent", "card") >= 3
+@SIZES
+@SCHEMES
+def test_axe_finds_nothing(browser, server, size, scheme):
+    with opened(browser, server, size, scheme) as page:
+        assert violations(page) == []
+        page.locator("#example-list .item").first.click()
+        page.wait_for_selector("#truth:visible")
+        page.locator("#items .item").first.hover()
+        assert violations(page) == []
 
 
 def test_a_server_that_is_gone_is_said(browser, run):
@@ -241,6 +214,7 @@ def test_the_description_is_shown_and_asks_nobody_else(browser, server):
     heads = page.locator("#operations h2").all_text_contents()
     assert {"POST /recommend", "GET /items", "Answer"} <= set(heads)
     text = page.text_content("#operations")
+    assert violations(page) == []
     assert "exclude_seen" in text and "item ids in click order" in text and "undefined" not in text
     context.close()
     assert not complaints and all(url.startswith(server.url) for url in requests)

@@ -191,7 +191,10 @@ def test_the_one_file_client_fits_the_schema_and_the_server(bundles, monkeypatch
 def test_every_answer_is_described(bundles):
     with running(Models([served(bundles)])) as client:
         api = client.get("/openapi.json").json()
-        assert set(api["paths"]) == {"/recommend", "/health", "/ready", "/model", "/models", "/items", "/metrics"}
+        wanted = {
+            f"/{name}" for name in ["recommend", "health", "ready", "model", "models", "items", "examples", "metrics"]
+        }
+        assert set(api["paths"]) == wanted
         for path, query in (("/model", ""), ("/models", ""), ("/items", "?limit=1"), ("/ready", "")):
             schema = api["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             wanted = api["components"]["schemas"][schema["$ref"].split("/")[-1]]["properties"]

@@ -41,7 +41,7 @@ SHADOW_BACKLOG = 64
 PAGES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("page", "parts", "asking", "reasons", "code")},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/docs": ("docs.html", "text/html"),
     "/docs.js": ("docs.js", "text/javascript"),
@@ -193,6 +193,10 @@ def make_app(
     ) -> JSONResponse:
         found, more = find(model).now.catalogue.search(q, offset, limit)
         return JSONResponse({"items": found, "more": more})
+
+    @app.get("/examples", response_model=types.Examples, responses={422: problems[422]})
+    async def examples(model: Name = None) -> JSONResponse:
+        return JSONResponse({"examples": find(model).now.examples})
 
     @app.get("/metrics", description="For Prometheus.")
     def numbers() -> Response:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from recbole_tme import __version__
 from recbole_tme.errors import UserError
+from recbole_tme.models.training_free.base import TrainingFree
 from recbole_tme.serving.bundle import MANIFEST, is_bundle
 from recbole_tme.serving.recommender import Recommender
+from recbole_tme.serving.server.about_run import read_examples, run_facts
 from recbole_tme.serving.server.catalogue import Catalogue
 
 logger = logging.getLogger(__name__)
@@ -31,12 +33,14 @@ class Loaded(NamedTuple):
         catalogue: its items to look through.
         card: what ``GET /model`` tells.
         since: when it was loaded, in seconds since 1970.
+        examples: what ``GET /examples`` tells.
     """
 
     recommender: Recommender
     catalogue: Catalogue
     card: dict[str, Any]
     since: float
+    examples: list[dict[str, Any]]
 
 
 class Served:
@@ -86,7 +90,8 @@ class Served:
 
     def _loaded(self) -> Loaded:
         recommender = self._load(self.path)
-        return Loaded(recommender, Catalogue(recommender), model_card(recommender, self.path), time.time())
+        card, examples = model_card(recommender, self.path), read_examples(self.path, recommender)
+        return Loaded(recommender, Catalogue(recommender), card, time.time(), examples)
 
     def _read_stamp(self) -> list[tuple]:
         stamps = []
@@ -154,19 +159,15 @@ class Models:
 
 
 def model_card(recommender: Recommender, path: Path) -> dict[str, Any]:
-    """What ``GET /model`` tells: the metrics are those of the run directory; a bundle holds none."""
-    metrics = None
-    if not is_bundle(path):
-        # Reading a run needs RecBole, as its configuration does, and a bundle does not.
-        from recbole_tme.runs.directory import RunDirectory
-
-        metrics = RunDirectory.open(path).read_metrics()["test"]
+    """What ``GET /model`` tells: the results and their date are those of the run directory; a bundle holds none."""
+    nothing = dict.fromkeys(("metrics", "intervals", "trained", "train_instances", "test_sessions"))
     return {
         "model": recommender.name,
         "dataset": recommender.settings["dataset"],
         "items": len(recommender.items),
         "seed": recommender.settings["seed"],
-        "metrics": metrics,
+        **(nothing if is_bundle(path) else run_facts(path)),
+        "scores": "weights" if isinstance(recommender.model, TrainingFree) else "logits",
         "version": __version__,
     }
 

@@ -34,7 +34,8 @@ BODY_REFUSED = {
 PATIENCE = 64 * 2**20
 # Answered without the token: what a load balancer asks for, and the pages, which hold nothing of the model.
 OPEN_PATHS = frozenset(
-    {"/health", "/ready", "/", "/page.css", "/page.js", "/icon.svg", "/docs", "/docs.js", "/openapi.json"}
+    {"/health", "/ready", "/", "/page.css", "/icon.svg", "/docs", "/openapi.json"}
+    | {f"/{name}.js" for name in ("page", "parts", "asking", "reasons", "code", "docs")}
 )
 # What a client may call its request.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)

@@ -145,7 +145,12 @@ def schemas() -> SimpleNamespace:
         dataset: str
         items: int
         seed: int
-        metrics: dict[str, float] | None
+        metrics: Annotated[dict[str, float] | None, described("on the test set; null for a bundle")]
+        intervals: Annotated[dict[str, list[float]] | None, described("95 % intervals over sessions, low and high")]
+        trained: Annotated[str | None, described("date, as in 2026-01-31")]
+        train_instances: int | None
+        test_sessions: int | None
+        scores: Annotated[str, described("logits, whose softmax is a probability, or weights")]
         version: str
         loaded: Annotated[float, described("seconds since 1970")]
         limits: Limits
@@ -162,6 +167,18 @@ def schemas() -> SimpleNamespace:
         items: list[CatalogueItem]
         more: bool
 
+    class NamedItem(BaseModel):
+        item: str
+        title: str | None
+
+    class Example(BaseModel):
+        session: list[NamedItem]
+        next: Annotated[NamedItem, described("the item that was clicked next")]
+        rank: Annotated[float, described("of that item, by this model")]
+
+    class Examples(BaseModel):
+        examples: Annotated[list[Example], described("sessions of the test set; none for a bundle")]
+
     class Readiness(BaseModel):
         status: Annotated[str, described("ready, or stale: a reload failed and the model from before it answers")]
         errors: Annotated[dict[str, str], described("why the latest reload failed, by the model's name")]
@@ -174,5 +191,5 @@ def schemas() -> SimpleNamespace:
         error: Annotated[str, described("one line")]
         fields: list[FieldProblem] | None = None
 
-    made = (Request, Answer, Answers, Card, Cards, Items, Readiness, Problem)
+    made = (Request, Answer, Answers, Card, Cards, Items, Examples, Readiness, Problem)
     return SimpleNamespace(**{one.__name__: one for one in made})
