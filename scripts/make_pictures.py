@@ -39,22 +39,27 @@ def main() -> None:
     best = {name: next(run.path for run in compared.runs if run.path.parent.name == name) for name in (SERVED, BESIDE)}
     with sync_playwright() as driver, serving(best[SERVED], best[BESIDE]) as demo:
         browser = driver.chromium.launch(executable_path=chromium(), args=QUIET)
-        report = (folder / "report" / "report.html").resolve().as_uri()
-        for scheme in ("light", "dark"):
-            with opened(browser, report, DESK, scheme) as page:
-                save(page.screenshot(), f"report-{scheme}")
-            with opened(browser, f"{demo}/#beside={BESIDE}", DESK, scheme) as page:
-                fill(page)
-                save(page.screenshot(), f"demo-{scheme}")
-        with opened(browser, report, PHONE, "light") as page:
-            save(page.screenshot(), "report-phone")
-        with opened(browser, report, DESK, "light") as page:
-            for name in ("differences", "pairs", "costs"):
-                save(page.locator(f"section[aria-labelledby=d1-{name}]").screenshot(), f"report-{name}")
-        with opened(browser, demo, PHONE, "light") as page:
-            fill(page)
-            save(page.screenshot(), "demo-phone")
+        take(browser, (folder / "report" / "report.html").resolve().as_uri(), demo)
         browser.close()
+
+
+def take(browser, report: str, demo: str) -> None:
+    """Take every picture of a report and of a demo page, given by their addresses."""
+    for scheme in ("light", "dark"):
+        with opened(browser, report, DESK, scheme) as page:
+            save(page.screenshot(), f"report-{scheme}")
+        with opened(browser, f"{demo}/#beside={BESIDE}", DESK, scheme) as page:
+            fill(page)
+            save(page.screenshot(), f"demo-{scheme}")
+    with opened(browser, report, PHONE, "light") as page:
+        save(page.screenshot(), "report-phone")
+    with opened(browser, report, DESK, "light") as page:
+        save(page.locator("section[aria-labelledby=d1-differences] .figures").screenshot(), "report-differences")
+        save(page.locator(".duel").screenshot(), "report-pairs")
+        save(page.locator("section[aria-labelledby=d1-costs] .figures").screenshot(), "report-costs")
+    with opened(browser, demo, PHONE, "light") as page:
+        fill(page)
+        save(page.screenshot(), "demo-phone")
 
 
 def fill(page) -> None:
@@ -94,7 +99,7 @@ def serving(run: Path, beside: Path):
 def save(png: bytes, name: str) -> None:
     """Write a picture as WebP, as good as fits in :data:`MOST_BYTES`."""
     image = Image.open(BytesIO(png)).convert("RGB")
-    for quality in (90, 80, 70, 60, 50):
+    for quality in (80, 70, 60, 50):
         content = BytesIO()
         image.save(content, "webp", quality=quality, method=6)
         if len(content.getvalue()) <= MOST_BYTES:

@@ -133,7 +133,7 @@ def scatter(points: Sequence[tuple[Look, Point]], front: Sequence[int], x_label:
     for (look, point), (a, b), box in zip(points, at, boxes):
         label_x, label_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         drawn = ""
-        if max(abs(label_x - a) - (box[2] - box[0]) / 2, abs(label_y - b) - LINE / 2) > DOT + 1:
+        if max(abs(label_x - a) - (box[2] - box[0]) / 2, abs(label_y - b) - LINE / 2) > DOT + 2.5:
             near = (min(max(a, box[0]), box[2]), min(max(b, box[1]), box[3]))
             drawn = _line(a, b, *near, "leader")
         drawn += _mark(a, b, DOT, point.said) + _text(label_x, label_y + 4, str(look.place), "name middle", look.name)

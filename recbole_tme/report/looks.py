@@ -50,7 +50,7 @@ class Look:
     @property
     def numbered(self) -> str:
         """Its mark, place and name, in HTML."""
-        return self.chip.replace("</i>", f'</i><span class="no">{self.place}</span>', 1)
+        return self.chip.replace("</i>", f'</i><span class="no">{self.place}</span> ', 1)
 
 
 Looks = dict[str, Look]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -83,8 +83,7 @@ def leaders(
 
 
 def _leaders(metric: str, ranked: Sequence[str], lines: Sequence[Comparison]) -> Leaders:
-    tested = [line for line in lines if not math.isnan(line.p)]
-    adjusted = dict(zip([line.model for line in tested], holm(np.array([line.p for line in tested]))))
+    adjusted = {line.model: p for line, p in zip(lines, _adjusted(lines)) if not math.isnan(p)}
     same = [name for name in ranked if adjusted.get(name, 0.0) >= LEVEL]
     untested = [name for name in ranked[1:] if name not in adjusted]
     return Leaders(metric, ranked[0], same, untested, len(adjusted) - len(same))
@@ -103,11 +102,20 @@ def pairs(
     means = {(name, metric): session_means(runs, metric) for name, runs in models.items() for metric in metrics}
     named = list(combinations(models, 2))
     found = []
+    lines = compare(models, named, metrics, seed_independent=seed_independent)
     for metric in metrics:
-        lines = compare(models, named, [metric], seed_independent=seed_independent)
-        for line in lines:
-            found.append(_pair(line, means[line.model, metric] - means[line.reference, metric]))
+        of_metric = [line for line in lines if line.metric == metric]
+        for line, adjusted in zip(of_metric, _adjusted(of_metric)):
+            difference = means[line.model, metric] - means[line.reference, metric]
+            found.append(_pair(replace(line, p_holm=adjusted), difference))
     return found
+
+
+def _adjusted(lines: Sequence[Comparison]) -> list[float]:
+    """P values adjusted for one another; NaN where there is none."""
+    p = np.array([line.p for line in lines])
+    p[~np.isnan(p)] = holm(p[~np.isnan(p)])
+    return p.tolist()
 
 
 def session_means(runs: Sequence[Ranks], metric: str) -> np.ndarray:

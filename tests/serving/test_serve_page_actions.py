@@ -46,9 +46,7 @@ def page(browser, server):
 def session(page, n_clicks) -> list[str]:
     """The session in the address, as soon as it is answered."""
     page.wait_for_function("n => document.querySelectorAll('#clicks .click').length === n", arg=n_clicks)
-    page.wait_for_function(
-        "n => document.querySelector('#status').textContent.startsWith(n ? 'After' : 'The')", arg=n_clicks
-    )
+    page.wait_for_function("() => document.querySelector('#status').textContent.startsWith('After')")
     return page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('s')")
 
 
@@ -88,9 +86,7 @@ def test_scores_are_shares_and_shown_on_demand(page, runs):
     (best,) = Recommender.load(runs[0]).answers([clicked], 12)
     chance = np.exp(best.scores)
     figures = page.locator("#best .figure").all_text_contents()
-    assert [float(text.split()[0]) for text in figures] == pytest.approx(
-        [100 * c / sum(chance) for c in chance], abs=0.6
-    )
+    assert [float(text.split()[0]) for text in figures] == pytest.approx(100 * chance / chance.sum(), abs=0.6)
     assert "Share" in page.text_content("#status")
     page.locator("#scores").check()
     shown = page.locator("#best .figure").first.text_content()

@@ -191,10 +191,8 @@ def test_the_one_file_client_fits_the_schema_and_the_server(bundles, monkeypatch
 def test_every_answer_is_described(bundles):
     with running(Models([served(bundles)])) as client:
         api = client.get("/openapi.json").json()
-        wanted = {
-            f"/{name}" for name in ["recommend", "health", "ready", "model", "models", "items", "examples", "metrics"]
-        }
-        assert set(api["paths"]) == wanted
+        names = ["recommend", "health", "ready", "model", "models", "items", "examples", "metrics"]
+        assert set(api["paths"]) == {f"/{name}" for name in names}
         for path, query in (("/model", ""), ("/models", ""), ("/items", "?limit=1"), ("/ready", "")):
             schema = api["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             wanted = api["components"]["schemas"][schema["$ref"].split("/")[-1]]["properties"]

@@ -43,7 +43,7 @@ function block(metric, pair, names, kinds) {
     made("p", "", `${names[0]} − ${names[1]}: ${signed(difference)} points (${signed(low)} to ${signed(high)}); ${tested(p, holm)}.`),
     bar,
     ends,
-    made("p", "quiet", `Sessions that differ, by the difference of their ${metric}:`),
+    made("p", "quiet", `Sessions that differ, by the difference of their ${metric}, from −1 to 1:`),
     made("ul", "bins", "", bars),
   ]);
 }

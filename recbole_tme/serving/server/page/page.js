@@ -27,7 +27,6 @@ function choice(entry, figure, share) {
   const isNext = state.truth !== null && entry.item === state.truth.next.item;
   const made = button(`item${isNext ? " true" : ""}`, "", () => add(entry));
   made.append(element("span", "name", nameOf(entry)));
-  if (isNext) made.append(element("span", "flag", "clicked next"));
   made.append(element("span", "figure", figure));
   if (share !== undefined) made.append(bar(share));
   made.title = `item ${entry.item}: add to the session`;
