@@ -10,7 +10,7 @@ from recbole_tme.config.load import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.runs.directory import RunDirectory, finished_runs
-from recbole_tme.utils.files import writing
+from recbole_tme.utils.files import replacing, writing
 
 
 def keep_ranks(paths: Iterable[Path], folder: Path) -> None:
@@ -30,7 +30,8 @@ def keep_ranks(paths: Iterable[Path], folder: Path) -> None:
             copy.mkdir(parents=True, exist_ok=True)
             # The metrics last: they are what makes a run count as finished.
             for file in (run.config_file, run.environment_file, run.ranks_file, *_shown(run), run.metrics_file):
-                shutil.copyfile(file, copy / file.name)
+                with file.open("rb") as source, replacing(copy / file.name) as target:
+                    shutil.copyfileobj(source, target)
 
 
 def _shown(run: RunDirectory) -> list[Path]:

@@ -21,7 +21,7 @@ from recbole_tme.tuning.ray_tune import tune_trials
 from recbole_tme.tuning.search import Search, make_search
 from recbole_tme.tuning.space import Space, load_space
 from recbole_tme.tuning.trial import Assignment, TrialPlan, train_trial
-from recbole_tme.utils.files import write_atomically, writing
+from recbole_tme.utils.files import new_folder, remove_leftovers, write_atomically, writing
 
 ROW_KEYS = ("epoch", "score", "epoch_score", "seconds", "last")
 
@@ -74,11 +74,11 @@ class Study:
         Raises:
             UserError: the space is wrong, or the folder cannot be written.
         """
-        with writing(folder):
-            folder.mkdir(parents=True)
+        with new_folder(folder) as partial:
+            remove_leftovers(folder.parent)
+            write_atomically(partial / "space.yaml", space_source.read_bytes())
+            plan.write(partial)
         try:
-            write_atomically(folder / "space.yaml", space_source.read_bytes())
-            plan.write(folder)
             return cls(folder, **arguments)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from recbole_tme.data.readers.atomic import read_dataset
-from tests.helpers.attack import command, kill_at
+from recbole_tme.utils.files import alone_for
+from tests.helpers.attack import command
+from tests.helpers.kills import check_declared, fault_points, first_and_last, kill_at, leftovers, some
 
 pytestmark = pytest.mark.slow
 
@@ -19,18 +21,6 @@ QUICK = [
     "--data_cache=False",
 ]
 RUNS = {"SPop": ["--model=SPop", *QUICK[:4]], "SRGNN": ["--model=SRGNN", *QUICK, "--retrain=True"]}
-
-
-def fault_points(words, place, scratch) -> list[str]:
-    """The names of a command's fault points."""
-    log = scratch / "points"
-    outcome = command(*words, before=kill_at(None, place, log))
-    assert outcome.code == 0, outcome.err
-    return log.read_text().splitlines()
-
-
-def leftovers(place) -> list[str]:
-    return sorted(path.name for path in place.rglob("*") if path.name.endswith((".part", ".old", ".lock")))
 
 
 def results(place) -> list[dict]:
@@ -46,6 +36,7 @@ def test_a_run_killed_at_any_fault_point_is_resumed_or_was_never_there(model, tm
     words = ["run", *RUNS[model], f"--run_dir={place}"]
     points = fault_points(words, place, scratch)
     (expected,) = results(place)
+    check_declared("run", points)
     assert len(points) > 20
     for number, point in enumerate(points):
         shutil.rmtree(place, ignore_errors=True)
@@ -86,7 +77,7 @@ def test_a_data_set_killed_at_any_fault_point_is_the_old_one_or_the_new_one(tmp_
 
     fresh()
     points = fault_points(words, place, scratch)
-    assert len(points) > 10
+    check_declared("prepare", points)
     wanted, before = items(), None
     if overwrite:
         fresh()
@@ -115,6 +106,7 @@ def test_a_comparison_killed_at_any_fault_point_is_written_by_the_same_command(t
     out = tmp_path / "out"
     words = ["compare", "--models=SPop,SR", "--dataset=toy", f"--run_dir={place}", f"--out={out}"]
     points = fault_points(words, out, scratch)
+    check_declared("compare", points)
     expected = sorted(path.name for path in out.rglob("*"))
     for number, point in enumerate(points):
         shutil.rmtree(out)
@@ -122,3 +114,26 @@ def test_a_comparison_killed_at_any_fault_point_is_written_by_the_same_command(t
         again = command(*words)
         assert again.code == 0 and not again.problem(), f"{point}: {again.err}"
         assert sorted(path.name for path in out.rglob("*")) == expected, point
+
+
+def test_a_run_directory_that_is_deleted_under_a_run_is_one_line(tmp_path):
+    place, scratch = tmp_path / "runs", tmp_path / "scratch"
+    scratch.mkdir()
+    words = ["run", *RUNS["SRGNN"], f"--run_dir={place}"]
+    points = fault_points(words, place, scratch)
+    for number in some(first_and_last(points), usual=12):
+        shutil.rmtree(place, ignore_errors=True)
+        delete = kill_at(number, place, scratch / "points", lambda: shutil.rmtree(place, ignore_errors=True))
+        outcome = command(*words, before=delete)
+        assert outcome.problem() is None, f"{points[number]}: {outcome.problem()}"
+
+
+def test_two_imports_under_one_name_at_once_the_second_is_refused(tmp_path):
+    place = tmp_path / "data"
+    place.mkdir()
+    words = ["prepare", str(log_of(tmp_path / "log.csv", 7)), "--name=set", f"--out={place}", "--min-support=1"]
+    with alone_for(place / "set"):
+        outcome = command(*words)
+        assert outcome.code == 2 and "is in use: " in outcome.err and not outcome.problem(), outcome.err
+        assert not (place / "set").exists()
+    assert command(*words).code == 0

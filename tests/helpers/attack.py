@@ -1,6 +1,5 @@
 """Commands run in forked processes that are killed, starved or robbed of their rights, and what must hold of them."""
 
-import builtins
 import contextlib
 import ctypes
 import importlib
@@ -12,17 +11,22 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
 from recbole_tme.cli import main
 
 ENDS = (0, 1, 2, 130)
 # What commands import when they are called: each child would import it again.
 HEAVY = (
-    *("api.comparing", "api.preparing", "api.running", "commands.leakcheck", "data.prepare", "experiment.run"),
+    *("api.comparing", "api.preparing", "api.running", "api.tuning", "commands.leakcheck", "data.prepare"),
+    *("experiment.run", "tuning.plots"),
     *("report.comparison", "report.significance", "serving.bundle", "serving.from_run", "serving.recommend"),
 )
-for name in ("torch._dynamo", "torch.utils.tensorboard", *(f"recbole_tme.{name}" for name in HEAVY)):
+for name in (
+    "matplotlib.pyplot",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    *(f"recbole_tme.{name}" for name in HEAVY),
+):
     importlib.import_module(name)
 
 
@@ -90,51 +94,6 @@ def command(*words, before=None, seconds: float = 120) -> Outcome:
     for read in printed:
         os.close(read)
     return Outcome(code, *(text.decode(errors="replace") for text in printed.values()))
-
-
-def kill_at(number: int | None, root: Path, log: Path):
-    """A ``before`` for :func:`command` that names every change of a file below ``root`` and kills the process at one.
-
-    Each call that makes, renames or removes a file or folder is two fault points, before and after it. The fault points
-    are written to ``log``, a line each, such as ``after replace metrics.json``.
-
-    Args:
-        number: of the fault point, from 0; None only lists them.
-        root: what is watched.
-        log: the list.
-    """
-
-    def install() -> None:
-        points = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        passed = 0
-
-        def reach(when: str, name: str, path) -> None:
-            nonlocal passed
-            os.write(points, f"{when} {name} {Path(os.fsdecode(path)).name}\n".encode())
-            if passed == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            passed += 1
-
-        def watch(module, name: str, counts=lambda *_args, **_kw: True) -> None:
-            original = getattr(module, name)
-
-            def watched(path, *args, **kwargs):
-                inside = isinstance(path, str | bytes | Path) and os.fsdecode(path).startswith(str(root))
-                if not inside or not counts(*args, **kwargs):
-                    return original(path, *args, **kwargs)
-                reach("before", name, path)
-                result = original(path, *args, **kwargs)
-                reach("after", name, path)
-                return result
-
-            setattr(module, name, watched)
-
-        for name in ("replace", "rename", "mkdir", "unlink", "rmdir"):
-            watch(os, name)
-        watch(os, "open", lambda flags, *_args, **_kw: bool(flags & os.O_CREAT))
-        watch(builtins, "open", lambda mode="r", *_args, **_kw: any(sign in mode for sign in "wax"))
-
-    return install
 
 
 def full_disk(largest: int):

@@ -1,7 +1,11 @@
 """What stands for Ray's tuner in tests of a study."""
 
-from contextlib import suppress
+import itertools
+from contextlib import nullcontext, suppress
 
+from recbole_tme.api import tuning
+from recbole_tme.experiment import cluster
+from recbole_tme.tuning import study as studies
 from recbole_tme.tuning.study import Study
 from recbole_tme.tuning.trial import TrialPlan, train_trial
 
@@ -41,3 +45,26 @@ class Driver:
             with suppress(Stop):
                 train_trial(assignment, plan, report)
             study.ended(name)
+
+
+def without_ray() -> None:
+    """Have the command ``tune`` call its trials and final runs in this process, one after the other.
+
+    Nothing else of it changes. To be called in a process of its own.
+    """
+
+    def in_turns(function, plan, source, *_):
+        names = map(str, itertools.count())
+        while not source.exhausted() and not source.over():
+            name = next(names)
+            assignment = source.next(name)
+            if assignment is not None:
+                function(assignment, plan, lambda row, name=name: source.row(name, row))
+                source.ended(name)
+
+    tuning.connected = lambda *_: nullcontext()
+    studies.tune_trials = in_turns
+    cluster.slots = lambda _: 1
+    cluster.call_all = lambda function, calls, _: (
+        cluster.Outcome(index, function(*arguments)) for index, arguments in enumerate(calls)
+    )

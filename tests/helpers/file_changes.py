@@ -1,0 +1,56 @@
+"""Every place of the package that makes, changes or removes a file or a folder, found in its source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+# By the last word of the call; of words that other things have too, the whole call.
+CHANGES = {
+    *(
+        "mkdir",
+        "makedirs",
+        "unlink",
+        "rmdir",
+        "rmtree",
+        "write_text",
+        "write_bytes",
+        "touch",
+        "symlink_to",
+        "hardlink_to",
+    ),
+    *("truncate", "fsync", "chmod", "mkstemp", "mkdtemp", "TemporaryDirectory", "NamedTemporaryFile", "extractall"),
+    *("savefig", "savez", "savez_compressed", "save_file", "to_csv", "to_parquet", "ParquetWriter", "write_table"),
+    *("FileHandler", "SummaryWriter", "renameat2", "memmap", "tofile", "copyfile", "copytree", "copyfileobj"),
+    *("os.replace", "os.rename", "os.remove", "os.link", "os.symlink", "os.open", "shutil.move", "shutil.copy"),
+    *("np.save", "torch.save", "torch.export.save", "torch.onnx.export"),
+}
+
+
+def changes(package: Path) -> set[str]:
+    """The places, as ``utils/files.py:replacing``: module and innermost function."""
+    return {
+        f"{file.relative_to(package)}:{function}"
+        for file in sorted(package.rglob("*.py"))
+        for function in _changing(ast.parse(file.read_text(encoding="utf-8")), "<module>")
+    }
+
+
+def _changing(node: ast.AST, function: str) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        inner = child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
+        inner = "<lambda>" if isinstance(child, ast.Lambda) else inner
+        if isinstance(child, ast.Call) and _changes(child):
+            yield function
+        yield from _changing(child, inner)
+
+
+def _changes(call: ast.Call) -> bool:
+    called = ast.unparse(call.func)
+    last = called.rpartition(".")[2]
+    if called == "os.open":
+        return "O_CREAT" in ast.unparse(call)
+    if last == "open":
+        words = [one.value for one in [*call.args, *(k.value for k in call.keywords)] if isinstance(one, ast.Constant)]
+        modes = [word for word in words if isinstance(word, str) and set(word) <= set("rwxabt+")]
+        return any(set(mode) & set("wxa+") for mode in modes)
+    return last in CHANGES or called in CHANGES
