@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from recbole_tme.utils import files
-from tests.helpers.file_changes import changes
-from tests.helpers.kills import declared
+from tests.helpers.file_changes import changes, declared
 
 PACKAGE = Path(files.__file__).parents[1]
 KILLED = {"run", "prepare", "compare", "tune", "update"}

@@ -7,8 +7,8 @@ import pytest
 
 from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.utils.files import alone_for
-from tests.helpers.attack import command
-from tests.helpers.kills import check_declared, fault_points, first_and_last, kill_at, leftovers, some
+from tests.helpers.attack import command, fault_points, first_and_last, kill_at, leftovers, some
+from tests.helpers.file_changes import check_declared
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from tests.helpers.attack import command
-from tests.helpers.kills import check_declared, fault_points, first_and_last, kill_at, leftovers, some
+from tests.helpers.attack import command, fault_points, first_and_last, kill_at, leftovers, some
+from tests.helpers.file_changes import check_declared
 from tests.helpers.tuner import without_ray
 
 pytestmark = pytest.mark.slow

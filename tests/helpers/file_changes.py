@@ -54,3 +54,19 @@ def _changes(call: ast.Call) -> bool:
         modes = [word for word in words if isinstance(word, str) and set(word) <= set("rwxabt+")]
         return any(set(mode) & set("wxa+") for mode in modes)
     return last in CHANGES or called in CHANGES
+
+
+def declared() -> dict[str, str]:
+    """What ``fault_points.txt`` says of each place that changes files."""
+    text = (Path(__file__).parents[1] / "attack" / "fault_points.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {place: how.strip() for place, _, how in (line.partition(" ") for line in lines)}
+
+
+def check_declared(name: str, points: list[str]) -> None:
+    """Refuse a list that is not true of the fault points which a command passes."""
+    reached = {point.partition(" @")[2] for point in points}
+    said = {place for place, how in declared().items() if how.startswith("killed in ") and name in how.split(" ")}
+    assert said <= reached, f"{name} passes no fault point in {sorted(said - reached)}, as fault_points.txt has it"
+    unsaid = {place for place in reached - said if not declared().get(place, "").startswith("killed in ")}
+    assert not unsaid, f"{name} passes fault points in {sorted(unsaid)}, of which fault_points.txt knows nothing"
