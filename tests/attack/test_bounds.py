@@ -7,7 +7,9 @@ import zipfile
 import pytest
 
 from recbole_tme.cli import main
+from recbole_tme.errors import UserError
 from recbole_tme.report import latex
+from recbole_tme.tuning.journal import Journal
 from recbole_tme.utils import tabular
 from recbole_tme.utils.files import alone_in
 
@@ -59,6 +61,14 @@ def test_two_comparisons_in_one_folder(tmp_path, capsys):
     with alone_in(tmp_path / "out"):
         assert main(words) == 2
     assert "out is in use: " in capsys.readouterr().err and list((tmp_path / "out").iterdir()) == []
+
+
+def test_two_searches_in_one_folder_the_second_is_refused(tmp_path):
+    first = Journal(tmp_path / "journal.jsonl")
+    with pytest.raises(UserError, match=r" is in use: process \d+ "):
+        Journal(tmp_path / "journal.jsonl")
+    first.close()
+    Journal(tmp_path / "journal.jsonl").close()
 
 
 def test_a_run_of_other_metrics_has_its_row_in_a_table(capsys):
