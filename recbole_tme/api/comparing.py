@@ -14,10 +14,11 @@ from tqdm.auto import tqdm
 from recbole_tme.api.display import html_table
 from recbole_tme.api.running import PathLike, Run, load_plugins, overrides, paths
 from recbole_tme.comparison.plan import Plan, Row, plan
-from recbole_tme.comparison.runs import Ended, Job, already_done, find_run, run_here, run_on_cluster
+from recbole_tme.comparison.runs import Ended, Job, already_done, run_here, run_on_cluster
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.errors import Interrupted, UserError
 from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.experiment.loading import find_run
 from recbole_tme.report.comparison import ranking, write_report
 from recbole_tme.report.section import Section
 from recbole_tme.runs.directory import RunDirectory

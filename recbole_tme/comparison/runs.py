@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from recbole_tme.config.load import SessionConfig, settings_hash
+from recbole_tme.config.load import SessionConfig
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.experiment.cluster import Resources, call_all, connected
+from recbole_tme.experiment.loading import find_run
 from recbole_tme.experiment.parallel import end_with_parent
 from recbole_tme.experiment.run import run
-from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.utils.files import writing
 from recbole_tme.utils.processes import without_main_module
 
@@ -149,29 +149,6 @@ def do(job: Job, tell: Callable[[str, Any], None]) -> Path:
     if Protocol.of_run(directory).fingerprint != job.fingerprint:
         raise UserError(f"data set {config['dataset']} changed while models were compared; start again")
     return directory.path
-
-
-def find_run(config: SessionConfig, fingerprint: str) -> RunDirectory | None:
-    """What there is of a run already: the finished directory with its settings, seed and protocol, else the latest
-    interrupted one, else None."""
-    model, seed = config.registered_name, config["seed"]
-    found = [
-        run
-        for run in RunDirectory.existing(Path(config["run_dir"]), config["dataset"], model, seed, config.hash())
-        if _is_of(run, config, fingerprint)
-    ]
-    finished = [run for run in found if run.finished]
-    return next(iter(finished or found[::-1]), None)
-
-
-def _is_of(run: RunDirectory, config: SessionConfig, fingerprint: str) -> bool:
-    try:
-        # A run's name keeps the settings it began with, and some may change when it is continued.
-        same = settings_hash(run.read_config()) == config.hash()
-        protocol = Protocol.of_run(run)
-    except UserError:
-        return False
-    return same and protocol.fingerprint == fingerprint
 
 
 def reason_of(error: BaseException | None) -> str:

@@ -10,7 +10,7 @@ from recbole.utils import init_seed
 from torch import nn
 
 from recbole_tme.config.construct import construct
-from recbole_tme.config.load import SessionConfig, load_config
+from recbole_tme.config.load import SessionConfig, load_config, settings_hash
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, build_loaders
 from recbole_tme.data.sessions import SessionData
@@ -80,3 +80,26 @@ def build_model(config: SessionConfig, data: SessionData) -> tuple[nn.Module, Lo
     datasets = SessionDataset(config, data).build()
     loaders = build_loaders(config, datasets)
     return accelerated(construct(config, datasets[0])).to(config["device"]), loaders
+
+
+def find_run(config: SessionConfig, fingerprint: str) -> RunDirectory | None:
+    """What there is of a run already: the finished directory with its settings, seed and protocol, else the latest
+    interrupted one, else None."""
+    model, seed = config.registered_name, config["seed"]
+    found = [
+        run
+        for run in RunDirectory.existing(Path(config["run_dir"]), config["dataset"], model, seed, config.hash())
+        if _is_of(run, config, fingerprint)
+    ]
+    finished = [run for run in found if run.finished]
+    return next(iter(finished or found[::-1]), None)
+
+
+def _is_of(run: RunDirectory, config: SessionConfig, fingerprint: str) -> bool:
+    try:
+        # A run's name keeps the settings it began with, and some may change when it is continued.
+        same = settings_hash(run.read_config()) == config.hash()
+        protocol = Protocol.of_run(run)
+    except UserError:
+        return False
+    return same and protocol.fingerprint == fingerprint

@@ -13,7 +13,9 @@ from typing import Any
 
 from recbole_tme.config.load import SessionConfig, load_config
 from recbole_tme.config.plugin_key import load_named
+from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.experiment import cluster
+from recbole_tme.experiment.loading import find_run
 from recbole_tme.experiment.run import run
 from recbole_tme.tuning.journal import FAILED, FINISHED, STOPPED, Journal, Trial
 from recbole_tme.tuning.plan import Plan
@@ -111,8 +113,13 @@ class Study:
         Raises:
             UserError: the folder cannot be written.
         """
-        if self.done:
-            return
+        if not self.done:
+            self._train()
+        for trial in self.trials:
+            if trial.ended:
+                self._drop_checkpoints(trial)
+
+    def _train(self) -> None:
         self.slots = lambda: max(1, cluster.slots(self.plan.resources))
         self.journal.start()
         records = self.folder / ".ray"
@@ -129,9 +136,6 @@ class Study:
             train_trial, trial_plan, self, self.plan.resources, self.plan.scheduler, self.config["epochs"], records
         )
         shutil.rmtree(records, ignore_errors=True)
-        for trial in self.trials:
-            if trial.ended:
-                self._drop_checkpoints(trial)
 
     @property
     def _numbers(self) -> Path:
@@ -266,9 +270,10 @@ def final_runs(study: Study, n_seeds: int, known: Sequence[Mapping[str, Any]] = 
 
 
 def final_run(settings: Mapping[str, Any], plugins: Sequence[str]) -> dict[str, Any]:
-    """One ordinary run; returns where it is and what came out."""
+    """One ordinary run, or the rest of one that was interrupted; returns where it is and what came out."""
     load_named(plugins)
-    directory = run(load_config(config_dict=settings))
+    config = load_config(config_dict=settings)
+    directory = run(config, find_run(config, Protocol.of(config, load_data(config)).fingerprint))
     metrics = directory.read_metrics()
     return {"run": str(directory.path), "valid": metrics["valid"], "test": metrics["test"]}
 

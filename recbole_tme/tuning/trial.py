@@ -17,7 +17,7 @@ from recbole_tme.experiment.surroundings import deterministic, logging_to
 from recbole_tme.experiment.trainer import SessionTrainer
 from recbole_tme.runs.checkpoint import load_checkpoint, save_checkpoint
 from recbole_tme.runs.directory import RunDirectory
-from recbole_tme.utils.files import writing
+from recbole_tme.utils.files import remove_leftovers, writing
 from recbole_tme.utils.hardware import keep_freed_memory
 
 # A trial that raises is tried once more, from its beginning.
@@ -123,6 +123,7 @@ def train(config: SessionConfig, folder: Path, report: Callable[[dict], None]) -
     keep_freed_memory()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     directory = RunDirectory(folder)
     directory.write_config(config.plain())
     with logging_to(directory.log_file), deterministic(config["reproducibility"]):

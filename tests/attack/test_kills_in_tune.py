@@ -51,4 +51,6 @@ def test_a_search_killed_at_any_fault_point_goes_on_and_finds_the_same(tmp_path)
         )
         assert again.code == 0 and not again.problem(), f"{what}: {again.err}"
         assert result(place) == expected, what
-        assert leftovers(place) == [], what
+        assert leftovers(place) == [] and not list(place.rglob("trials/*/checkpoint*")), what
+        # The run on test goes on, too.
+        assert len(list(place.rglob("*/config.yaml"))) == len(list(place.rglob("metrics.json"))) + 2, what

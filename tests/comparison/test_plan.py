@@ -8,9 +8,9 @@ import yaml
 
 from recbole_tme.cli import main
 from recbole_tme.comparison.plan import parse_seeds, plan
-from recbole_tme.comparison.runs import find_run
 from recbole_tme.config.load import load_config, parse_overrides
 from recbole_tme.errors import UserError
+from recbole_tme.experiment.loading import find_run
 from recbole_tme.experiment.run import run
 from recbole_tme.models.registry import OUR_MODELS, resolve
 from recbole_tme.runs.directory import RunDirectory
