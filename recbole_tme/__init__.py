@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recbole_tme.api.preparing import Prepared, prepare
     from recbole_tme.api.running import Run, load_run, refit, run
     from recbole_tme.api.tuning import Study, tune
+    from recbole_tme.api.updating import Updated, update
     from recbole_tme.models.base import SessionRecommender
     from recbole_tme.serving.recommender import Recommender
     from recbole_tme.testing import check_model
@@ -30,6 +31,7 @@ __all__ = [
     "Run",
     "SessionRecommender",
     "Study",
+    "Updated",
     "UserError",
     "check_model",
     "compare",
@@ -43,6 +45,7 @@ __all__ = [
     "refit",
     "run",
     "tune",
+    "update",
 ]
 
 _HOMES = {
@@ -52,6 +55,7 @@ _HOMES = {
     "Run": "api.running",
     "SessionRecommender": "models.base",
     "Study": "api.tuning",
+    "Updated": "api.updating",
     "check_model": "testing",
     "compare": "api.comparing",
     "estimate": "api.estimating",
@@ -64,6 +68,7 @@ _HOMES = {
     "refit": "api.running",
     "run": "api.running",
     "tune": "api.tuning",
+    "update": "api.updating",
 }
 
 

@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "run": "train a model, select its epoch, evaluate it once",
         "estimate": "the memory and the time of a run before it starts",
         "refit": "train a finished run's model on all of the data",
+        "update": "carry a run's model over to a newer log",
         "tune": "search a model's settings on validation",
         "list": "models, data sets, keys of a model, finished runs",
         "show": "results and settings of a run",

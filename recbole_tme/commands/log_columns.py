@@ -31,6 +31,19 @@ def add_column_arguments(parser) -> None:
     parser.add_argument("--columns", help="column names, comma-separated, of a log without header")
 
 
+def add_item_arguments(items) -> None:
+    """Declare what says where items are described, on a group of a parser."""
+    items.add_argument("--title", help="column with titles, of the log or of the table --items")
+    items.add_argument(
+        "--item-columns",
+        default=(),
+        help="further columns of the log or of that table, comma-separated, such as category,price:float; all: every "
+        "column of the table",
+    )
+    items.add_argument("--items", help="a table of items: RecBole's .item, CSV, JSON, Parquet, ...")
+    items.add_argument("--items-id", help="column of item ids in that table, where it is not called as in the log")
+
+
 def log_columns(args: argparse.Namespace) -> LogColumns:
     """What they say."""
     known = {f.name for f in fields(LogColumns)} & set(vars(args))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from recbole_tme.commands.log_columns import add_column_arguments
+from recbole_tme.commands.log_columns import add_column_arguments, add_item_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,16 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="item",
         help="drop clicks on the item of the click before; =exact: only where session, item and time are the same",
     )
-    items = parser.add_argument_group("what is known of items")
-    items.add_argument("--title", help="column with titles, of the log or of the table --items")
-    items.add_argument(
-        "--item-columns",
-        default=(),
-        help="further columns of the log or of that table, comma-separated, such as category,price:float; all: every "
-        "column of the table",
-    )
-    items.add_argument("--items", help="a table of items: RecBole's .item, CSV, JSON, Parquet, ...")
-    items.add_argument("--items-id", help="column of item ids in that table, where it is not called as in the log")
+    add_item_arguments(parser.add_argument_group("what is known of items"))
     cut = parser.add_argument_group("filters and split of a single log")
     cut.add_argument("--min-support", type=int, help="fewest clicks of an item (default: 5)")
     cut.add_argument("--min-length", type=int, help="fewest clicks of a session (default: 2)")

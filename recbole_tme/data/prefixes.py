@@ -118,6 +118,12 @@ class PrefixTable(Interaction):
         part.prefix_length = self.prefix_length[start:stop]
         return part
 
+    def chosen(self, rows) -> PrefixTable:
+        """The instances of a bool mask or of positions, over the same clicks."""
+        part = copy.copy(self)
+        part._reindex(rows)
+        return part
+
     def alone(self, start: int, stop: int) -> PrefixTable:
         """As :meth:`narrow`, with the clicks of these instances' sessions and no others.
 

@@ -163,9 +163,10 @@ def load_source(
             content |= read_items(files.items, options.items_id, options.item, options.title, wanted, options.encoding)
         paths = [path for paths in files.splits.values() for path in paths]
         provenance = {
-            "sources": [_fingerprint(path) for path in (*paths, files.items) if path is not None],
+            "sources": [fingerprint(path) for path in (*paths, files.items) if path is not None],
             "format": "+".join(sorted(formats)),
             "settings": options.given,
+            "items_from": None if files.items is None else files.items.name,
         }
     whole_test = None
     if "log" in parts:
@@ -295,7 +296,12 @@ def _filter_and_split(
     return parts, replace(log, sessions=whole) if len(test.items) < len(whole.items) else None
 
 
-def _fingerprint(path: Path) -> dict:
+def fingerprint(path: Path) -> dict:
+    """A source's name, size and SHA-256.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     digest = hashlib.sha256()
     with reading(path), open(path, "rb") as file:
         while block := file.read(1 << 20):

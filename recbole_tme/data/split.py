@@ -40,7 +40,13 @@ def by_last_click(sessions: Sessions) -> Sessions:
     """Sessions in ascending time of their last click, equal times in the given order; unchanged without times."""
     if sessions.times is None:
         return sessions
-    return take_sessions(sessions, np.argsort(sessions.times[sessions.offsets[1:] - 1], kind="stable"))
+    return take_sessions(sessions, np.argsort(last_clicks(sessions), kind="stable"))
+
+
+def last_clicks(sessions: Sessions) -> np.ndarray:
+    """Time of each session's last click, float64 ``[n_sessions]``, of sessions that have times."""
+    assert sessions.times is not None
+    return sessions.times[sessions.offsets[1:] - 1]
 
 
 def time_split(
@@ -65,7 +71,7 @@ def time_split(
     else:
         if sessions.times is None:
             raise UserError("test_days needs the time of every click: name the time column, or use test_ratio")
-        last = sessions.times[sessions.offsets[1:] - 1]
+        last = last_clicks(sessions)
         start = int(np.searchsorted(last, last[-1] - test_days * SECONDS_PER_DAY, side="right"))
         if not 0 < start < n:
             days = (last[-1] - last[0]) / SECONDS_PER_DAY

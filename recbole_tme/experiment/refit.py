@@ -63,7 +63,7 @@ def refit(path: Path | str, overrides: Mapping[str, Any] | None = None) -> RunDi
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     check_same_data(selection, Protocol.of(config, load_data(config)))
-    data = _everything(config)
+    data = everything(config)
     created = RunDirectory.create(
         Path(config["run_dir"]), config["dataset"], config.registered_name, config["seed"], f"all-{config.hash()}"
     )
@@ -73,7 +73,12 @@ def refit(path: Path | str, overrides: Mapping[str, Any] | None = None) -> RunDi
     return directory
 
 
-def _everything(config: SessionConfig) -> SessionData:
+def everything(config: SessionConfig) -> SessionData:
+    """A data set with all of its sessions as ``train``, in their order.
+
+    Raises:
+        UserError: it is not there, or a file of it is not well formed.
+    """
     data = read_everything(locate(config["dataset"], config["data_path"]), config["dataset"])
     # RecBole's data sets have a test part. This one is a training session, and nothing is measured on it.
     any_session = int(data.train.instances()[0][-1])

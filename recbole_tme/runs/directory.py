@@ -17,6 +17,8 @@
 ``metrics.json``       results; written last, so that its presence says "finished"
 ``diagnosis.json``     what ``diagnose`` found later, with its plot beside it
 ``refit.json``         only where the model was trained on everything: whose metrics these are
+``lineage.json``       only where ``update`` made it: see :mod:`recbole_tme.runs.lineage`
+``data/``              only there too: the data set with the new sessions
 =====================  ================================================================================
 """
 
@@ -38,7 +40,7 @@ import yaml
 from recbole_tme.config.load import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.schema.yamlfile import read_settings
-from recbole_tme.utils.files import partial_path, remove_leftovers, write_atomically, write_json, writing
+from recbole_tme.utils.files import PARTIAL, partial_path, remove_leftovers, write_atomically, write_json, writing
 from recbole_tme.utils.shapes import read_json
 
 # The files' content, as far as something reads it; see :func:`~recbole_tme.utils.shapes.read_json`.
@@ -74,10 +76,14 @@ class RunDirectory:
 
     Args:
         path: an existing directory; :meth:`create` makes a new one, :meth:`open` takes a finished or interrupted one.
+
+    Attributes:
+        path: the directory.
+        named: while it is being made, the path that it will have unless another run of that second takes it.
     """
 
     def __init__(self, path: Path):
-        self.path = Path(path)
+        self.path = self.named = Path(path)
         self.config_file = self.path / "config.yaml"
         self.history_file = self.path / "history.csv"
         self.model_file = self.path / "model.safetensors"
@@ -88,6 +94,8 @@ class RunDirectory:
         self.metrics_file = self.path / "metrics.json"
         self.environment_file = self.path / "environment.json"
         self.refit_file = self.path / "refit.json"
+        self.lineage_file = self.path / "lineage.json"
+        self.data_dir = self.path / "data"
         self.log_file = self.path / "log.txt"
         self.tensorboard_dir = self.path / "tensorboard"
 
@@ -107,6 +115,7 @@ class RunDirectory:
         name = f"{stamp}-{_name(seed, config_hash)}"
         partial = partial_path(parent / name)
         run = cls(partial)
+        run.named = parent / name
         try:
             with writing(parent):
                 partial.mkdir(parents=True)
@@ -307,6 +316,7 @@ def finished_runs(paths: Iterable[Path]) -> list[RunDirectory]:
         if not path.exists():
             raise UserError(f"{path} does not exist; name a run directory")
         files = [path / "metrics.json"] if (path / "config.yaml").is_file() else sorted(path.rglob("metrics.json"))
+        files = [file for file in files if not file.parent.name.endswith(PARTIAL)]
         found = [
             RunDirectory(file.parent) for file in files if file.is_file() and (file.parent / "config.yaml").is_file()
         ]

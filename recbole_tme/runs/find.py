@@ -6,6 +6,8 @@ from pathlib import Path
 
 from recbole_tme.errors import UserError
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.lineage import was_rejected
+from recbole_tme.utils.files import PARTIAL
 
 LATEST = "latest"
 
@@ -15,7 +17,8 @@ def named_run(name: Path | str, run_dir: Path | str = "runs", finished: bool = T
 
     Args:
         name: a run directory, which is taken as it is, as is everything that holds no run (a bundle, a path that does
-            not exist); a folder of runs, which means its newest one; or ``latest``, the newest one below ``run_dir``.
+            not exist); a folder of runs, which means its newest one (but for those that
+            ``update`` did not promote); or ``latest``, the newest one below ``run_dir``.
         run_dir: where runs are.
         finished: of a folder, count finished runs only.
 
@@ -28,7 +31,7 @@ def named_run(name: Path | str, run_dir: Path | str = "runs", finished: bool = T
         return path
     folder = Path(run_dir) if is_latest else path
     runs = runs_below(folder)
-    wanted = [run for run in runs if run.finished or not finished]
+    wanted = [run for run in runs if (run.finished or not finished) and not was_rejected(run)]
     if wanted:
         return wanted[-1].path
     if runs:
@@ -40,6 +43,7 @@ def named_run(name: Path | str, run_dir: Path | str = "runs", finished: bool = T
 
 def runs_below(folder: Path) -> list[RunDirectory]:
     """All runs at or below a folder, finished or interrupted, the oldest first."""
-    files = folder.rglob("config.yaml") if folder.is_dir() else ()
+    files = list(folder.rglob("config.yaml")) if folder.is_dir() else []
     # A run's name begins with the time when it began.
+    files = [file for file in files if not file.parent.name.endswith(PARTIAL)]
     return [RunDirectory(file.parent) for file in sorted(files, key=lambda file: (file.parent.name, str(file)))]

@@ -137,7 +137,8 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
     with suppress(OSError):
         for entry in list(folder.iterdir()):
             if entry.name.startswith(start) and entry.name.endswith(PARTIAL) and not _is_being_written(entry.name):
-                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+                is_folder = entry.is_dir() and not entry.is_symlink()
+                shutil.rmtree(entry, ignore_errors=True) if is_folder else entry.unlink(missing_ok=True)
 
 
 def _is_being_written(partial: str) -> bool:

@@ -15,7 +15,6 @@ from packaging.requirements import Requirement
 
 from recbole_tme.cli import main
 from recbole_tme.serving.bundle import pack
-from recbole_tme.serving.recommender import Recommender
 
 pytest.importorskip("fastapi", reason="needs FastAPI, the extra serve")
 pytest.importorskip("prometheus_client", reason="needs prometheus-client, the extra serve")
@@ -119,33 +118,3 @@ def test_the_image_copies_what_there_is_and_does_not_run_as_root():
     for line in re.findall(r"^COPY ((?!--from).*) \S+$", DOCKERFILE, re.MULTILINE):
         assert all((ROOT / name).exists() for name in line.split())
     assert DOCKERFILE.rindex("\nUSER 10001") < DOCKERFILE.rindex("\nENTRYPOINT")
-
-
-@pytest.mark.slow
-def test_the_nightly_job_replaces_the_model_or_leaves_it(tmp_path):
-    """Two nights on a log that grows by a day, then one on a log that is none."""
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "recbole-tme"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m recbole_tme "$@"\n')
-    program.chmod(0o755)
-    path = {"PATH": f"{program.parent}:{environment()['PATH']}"}
-
-    def night(days):
-        clicks = [
-            f"s{day}-{s},i{(3 * s + 5 * c + day) % 25},{86400 * day + 600 * s + c}"
-            for day in range(days) for s in range(40) for c in range(4)
-        ]  # fmt: skip
-        (tmp_path / "log.csv").write_text("\n".join(["session_id,item_id,timestamp", *clicks]) + "\n")
-        keys = ["--epochs=1", "--embedding_size=8", "--device=cpu", "--show_progress=False"]
-        command = [str(DEPLOY / "nightly.sh"), str(tmp_path / "log.csv"), str(tmp_path / "shop"), "DANSeR", *keys]
-        return subprocess.run(command, capture_output=True, text=True, env=environment() | path)
-
-    first = night(3)
-    assert first.returncode == 0, first.stderr
-    model = tmp_path / "shop" / "model"
-    served = model.resolve()
-    assert len(list(Recommender.load(model).answers([["i1"]], 3))) == 1
-    second = night(4)
-    assert second.returncode == 0 and model.resolve() != served, second.stderr
-    served = model.resolve()
-    assert night(0).returncode != 0 and model.resolve() == served

@@ -30,7 +30,7 @@ ELSEWHERE = {
     "python benchmarks/": "tests/test_benchmarks.py",
     "python scripts/run_notebooks.py": "tests/docs/test_notebooks.py",
     "ray start": "tests/tuning/test_tune_ray.py",
-    "deploy/nightly.sh": "tests/commands/test_deploy.py",
+    "deploy/nightly.sh": "tests/commands/test_nightly.py",
     "docker": "tests/commands/test_deploy.py",
     'eval "$(register-python-argcomplete recbole-tme)"': "tests/test_cli.py",
 }
