@@ -51,7 +51,7 @@ def audit(data: SessionData) -> dict:
     result = {}
     for split, sessions in splits.items():
         result[f"{split}_sessions"] = len(sessions)
-        result[f"{split}_prefixes"] = len(sessions.instances()[0])
+        result[f"{split}_prefixes"] = sessions.n_instances
     result["items"] = len(data.tokens) - 1
     result["max_length"] = max(int(sessions.lengths.max(initial=1)) for sessions in splits.values()) - 1
     result |= _repetition(data.test)

@@ -191,12 +191,13 @@ def bucketed_batches(length: Tensor, batch_size: int, window: int, generator: to
     rows = torch.randperm(len(length), generator=generator)
     if window == 1:
         return list(rows.split(batch_size))
-    # One sort for all windows: the window's number is the leading part of the key. In numpy, because it sorts 16-bit
-    # keys by radix and needs no threads; torch's sort takes ten times as long where cores are shared.
-    step = int(length.max()) + 1
-    number = np.arange(len(rows)) // (batch_size * window)
-    key = (number * step + length.numpy()[rows.numpy()]).astype(np.min_scalar_type((int(number[-1]) + 1) * step))
-    batches = rows[torch.from_numpy(np.argsort(key, kind="stable"))].split(batch_size)
+    # A window at a time, so that no more is in memory twice. In numpy, because it sorts small keys by radix and needs
+    # no threads; torch's sort takes ten times as long where cores are shared.
+    key = length.numpy().astype(np.min_scalar_type(int(length.max())))
+    batches: list[Tensor] = []
+    for some in rows.split(batch_size * window):
+        order = np.argsort(key[some.numpy()], kind="stable")
+        batches += some[torch.from_numpy(order)].split(batch_size)
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 

@@ -17,6 +17,7 @@ from recbole_tme.models.builtin.discovery import takes_any_width
 from recbole_tme.models.registry import innermost
 
 PADDINGS = ("auto", "batch", "max")
+SESSIONS_AT_ONCE = 2**18
 
 
 class FieldNames(NamedTuple):
@@ -262,10 +263,16 @@ def resolve_padding(config) -> str:
 
 def _instances(data_name: str, split: str, sessions: Sessions, max_length: int) -> list[np.ndarray]:
     """Session, target position and kept prefix length of each instance, int32 ``[n]`` each."""
-    session, target = sessions.instances()
-    if not len(session):
+    if not sessions.n_instances:
         raise UserError(
             f"data set {data_name}: no session of the {split} split has a second click, so there is nothing to predict"
         )
-    length = np.minimum(target - sessions.offsets[session], max_length)
-    return [array.astype(np.int32) for array in (session, target, length)]
+    parts = []
+    # Some at a time: what making them takes for a moment is several times what is kept.
+    for start in range(0, len(sessions), SESSIONS_AT_ONCE):
+        some = sessions.slice(start, min(start + SESSIONS_AT_ONCE, len(sessions)))
+        session, target = some.instances()
+        length = np.minimum(target - some.offsets[session], max_length)
+        columns = (session + start, target + sessions.offsets[start], length)
+        parts.append([column.astype(np.int32) for column in columns])
+    return [np.concatenate(column) for column in zip(*parts)]

@@ -177,7 +177,7 @@ def load_source(
             raise UserError(f"{given[0]} is for one log to be split; files already split are taken as they are")
     data = assemble(name, parts["train"], parts["test"], parts.get("valid"))
     for split in ("train", "test"):
-        empty = len(getattr(data, split).instances()[0]) == 0
+        empty = getattr(data, split).n_instances == 0
         if empty and not (split == "test" and options.test_ratio == 0):
             raise UserError(f"data set {name}: no {split} session has two clicks, so that nothing can be predicted")
     if whole_test is not None:
@@ -286,7 +286,7 @@ def _filter_and_split(
         late = np.setdiff1d(whole.items, train.items)
         # The test as it would be without any filter.
         _, read = time_split(log.sessions, ratio, options.test_days)
-        n_read, n_left = len(read.instances()[0]), len(test.instances()[0])
+        n_read, n_left = read.n_instances, test.n_instances
         record.warn(
             f"{n_read - n_left:,} of {n_read:,} test prefixes and {len(read) - len(test):,} of {len(read):,} test "
             f"sessions are dropped, by the filters and because {len(late):,} items are seen in the test's time only; "

@@ -46,6 +46,13 @@ class Sessions:
         """Item ids of session ``s`` in click order."""
         return self.items[self.offsets[s] : self.offsets[s + 1]]
 
+    @property
+    def n_instances(self) -> int:
+        """How many :meth:`instances` there are, without making them."""
+        if self.is_target is None:
+            return int(np.maximum(self.lengths - 1, 0).sum())
+        return int(self.is_target.sum()) - int(self.is_target[self.offsets[:-1][self.lengths > 0]].sum())
+
     def slice(self, start: int, stop: int) -> Sessions:
         """Sessions ``start`` (inclusive) to ``stop`` (exclusive), as views."""
         lo, hi = self.offsets[start], self.offsets[stop]

@@ -31,7 +31,7 @@ def validation_cut(data: SessionData, valid_ratio: float) -> SessionData:
     start = len(data.train) - _n_last(len(data.train), valid_ratio, "valid_ratio")
     train, valid = data.train.slice(0, start), data.train.slice(start, len(data.train))
     for side, part in (("training", train), ("validation", valid)):
-        if len(part.instances()[0]) == 0:
+        if part.n_instances == 0:
             raise UserError(f"valid_ratio={valid_ratio} leaves no {side} session with two clicks; change it")
     return replace(data, train=train, valid=valid)
 

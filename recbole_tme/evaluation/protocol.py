@@ -83,16 +83,16 @@ class Protocol:
         """The protocol of a run with these settings on this data set."""
         digest = hashlib.sha256("\n".join(data.tokens).encode())
         for split in (data.train, data.valid, data.test):
-            digest.update(np.ascontiguousarray(split.items, dtype=np.int32).tobytes())
-            digest.update(np.ascontiguousarray(split.offsets, dtype=np.int64).tobytes())
-            digest.update(explicit_targets(split).tobytes())
+            digest.update(np.ascontiguousarray(split.items, dtype=np.int32))
+            digest.update(np.ascontiguousarray(split.offsets, dtype=np.int64))
+            digest.update(np.ascontiguousarray(explicit_targets(split)))
         return cls(
             dataset=config["dataset"],
             data_sha256=digest.hexdigest(),
             items=len(data.tokens) - 1,
-            train_instances=len(data.train.instances()[0]),
-            valid_instances=len(data.valid.instances()[0]),
-            test_instances=len(data.test.instances()[0]),
+            train_instances=data.train.n_instances,
+            valid_instances=data.valid.n_instances,
+            test_instances=data.test.n_instances,
             test_sessions=len(data.test),
             max_clicks=config["MAX_ITEM_LIST_LENGTH"],
             select_on=config["select_on"],

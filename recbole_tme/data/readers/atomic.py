@@ -151,7 +151,7 @@ def _write_files(folder: Path, data: SessionData, provenance: dict) -> None:
             counts[split] = {
                 "sessions": len(sessions),
                 "clicks": len(sessions.items),
-                "instances": len(sessions.instances()[0]),
+                "instances": sessions.n_instances,
             }
     if data.whole_test is not None:
         whole = data.whole_test
