@@ -149,6 +149,8 @@ def kill_at(number: int | None, root: Path, log: Path, happens=kill):
 
             def watched(path, *args, **kwargs):
                 where = os.readlink(f"/proc/self/fd/{path}") if name == "fsync" else path
+                if name == "symlink":
+                    (where, *_) = args
                 inside = isinstance(where, str | bytes | Path) and os.path.abspath(os.fsdecode(where)).startswith(
                     str(root)
                 )

@@ -20,7 +20,7 @@ CHANGES = {
     ),
     *("truncate", "fsync", "chmod", "mkstemp", "mkdtemp", "TemporaryDirectory", "NamedTemporaryFile", "extractall"),
     *("savefig", "savez", "savez_compressed", "save_file", "to_csv", "to_parquet", "ParquetWriter", "write_table"),
-    *("FileHandler", "SummaryWriter", "renameat2", "memmap", "tofile", "copyfile", "copytree", "copyfileobj"),
+    *("FileHandler", "SummaryWriter", "renameat2", "tofile", "copyfile", "copytree", "copyfileobj"),
     *("os.replace", "os.rename", "os.remove", "os.link", "os.symlink", "os.open", "shutil.move", "shutil.copy"),
     *("np.save", "torch.save", "torch.export.save", "torch.onnx.export"),
 }
@@ -49,7 +49,7 @@ def _changes(call: ast.Call) -> bool:
     last = called.rpartition(".")[2]
     if called == "os.open":
         return "O_CREAT" in ast.unparse(call)
-    if last == "open":
+    if last in ("open", "memmap"):
         words = [one.value for one in [*call.args, *(k.value for k in call.keywords)] if isinstance(one, ast.Constant)]
         modes = [word for word in words if isinstance(word, str) and set(word) <= set("rwxabt+")]
         return any(set(mode) & set("wxa+") for mode in modes)
