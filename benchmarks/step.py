@@ -127,8 +127,8 @@ def our_jobs(trainers: dict, rows: list[Tensor]) -> dict[str, Callable[[], None]
 
 def loss_floor(n_sessions: int, table: Tensor, precision: torch.dtype) -> Callable[[], None]:
     """The three bare products of a catalogue loss: scores, gradient of the sessions, gradient of the table."""
-    h, w = torch.randn(n_sessions, table.shape[1]).to(precision), table.to(precision)
-    p = torch.rand(len(h), len(w)).to(precision)
+    h, w = torch.randn(n_sessions, table.shape[1], device=table.device).to(precision), table.to(precision)
+    p = torch.rand(len(h), len(w), device=table.device).to(precision)
 
     def products() -> None:
         h @ w.T

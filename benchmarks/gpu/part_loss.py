@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from _part import Part, tf32, use_chunks
+from step import loss_floor
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,6 +36,7 @@ def main() -> None:
         "|---|---:|---:|---:|---:|",
     ]
     floors: dict[str, float] = {}
+    chosen: list[str] = []
     rows = part.figures["rows"] = []
     for name, precision, with_tf32, form in forms(sessions, table, target):
         tf32(with_tf32)
@@ -50,16 +52,17 @@ def main() -> None:
         rows.append(row | {"precision": precision, "of_floor": of_floor})
         error = "" if row["error"] is None else f"{row['error']:.1e}"
         part.text.append(f"| {name} | {row['ms']:.3f} | {of_floor:.2f} | {error} | {row['peak_mb']:.0f} |")
+        # After each, as compiling the next may outlast the part.
+        chosen = choose(part, rows)
         part.save()
-    choose(part, rows)
-    part.text += ["", part.machine()]
+    part.text += ["", *chosen, "", part.machine()]
     part.save()
 
 
 def forms(sessions: Tensor, table: Tensor, target: Tensor):
     """``(name, precision, TF32, form)`` of each; a form returns the loss."""
     for precision, dtype in (("fp32", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16)):
-        yield f"floor, {precision}", precision, precision == "tf32", floor(sessions, table, dtype)
+        yield f"floor, {precision}", precision, precision == "tf32", loss_floor(BATCH, table.detach(), dtype)
     for precision, dtype in PRECISIONS.items():
         for rows in CHUNKS:
             yield f"ours, {precision}, {rows} rows", precision, False, ours(sessions, table, target, dtype, rows, 0)
@@ -104,17 +107,6 @@ def liger(sessions: Tensor, table: Tensor, target: Tensor) -> Tensor:
     return LigerFusedLinearCrossEntropyLoss()(table[1:].bfloat16(), sessions.bfloat16(), target - 1)
 
 
-def floor(sessions: Tensor, table: Tensor, precision: torch.dtype) -> Callable[[], None]:
-    """The three bare products, which no form can do without."""
-    h, w = sessions.detach().to(precision), table.detach().to(precision)
-    p = torch.rand(len(h), len(w), device=h.device).to(precision)
-
-    def products() -> None:
-        _ = h @ w.T, p @ w, p.T @ h
-
-    return products
-
-
 def gradients(form: Callable[[], Tensor], factors: tuple[Tensor, ...]) -> list[Tensor]:
     return [gradient.double() for gradient in torch.autograd.grad(form(), factors)]
 
@@ -139,14 +131,16 @@ def measure(part: Part, name: str, form: Callable, factors: tuple[Tensor, ...], 
     return {"name": name, "ms": milliseconds, "error": error, "peak_mb": peak / 1e6}
 
 
-def choose(part: Part, rows: list[dict]) -> None:
-    """Record the quickest form, and the chunks with which ours is the quickest."""
+def choose(part: Part, rows: list[dict]) -> list[str]:
+    """Record the quickest form so far, and the chunks with which ours is the quickest; both in words."""
     usable = [row for row in rows if (row["error"] or 1) < TOLERANCE and "ranking" not in row["name"]]
     own = [row for row in usable if row["name"].startswith("ours")]
     own = [row for row in own if row["precision"] == "bf16"] or own
+    if not own:
+        return []
     best, best_own = (min(found, key=lambda row: row["ms"]) for found in (usable, own))
     part.figures |= {"chosen": best["name"], "chunk_rows": int(best_own["name"].split()[-2])}
-    part.text += ["", f"Quickest: {best['name']}. Of ours: {best_own['name']}, which the later parts compute with."]
+    return [f"Quickest: {best['name']}. Of ours: {best_own['name']}, which the later parts compute with."]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch
 from _part import Part
 from _sides import OurSide
 from step import Batches, typical_rows
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from recbole_tme.evaluation.ranks import rank_all
@@ -71,7 +72,9 @@ def busy(part: Part, what: str, work: Callable[[], object]) -> list[str]:
         part.wait()
         whole = time.perf_counter() - began
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, own))
+    # On a GPU an operation has its kernels' time as well; each counts once.
+    events = [event for event in profiler.key_averages() if not on_gpu or event.device_type == DeviceType.CUDA]
+    events.sort(key=lambda event: -getattr(event, own))
     total = sum(getattr(event, own) for event in events) / 1e6
     lines = [f"{what}: {whole:.3f} s, of which the device computed {total:.3f} s ({100 * total / whole:.0f} %)", ""]
     return [*lines, *[f"* {getattr(e, own) / 1e3:.1f} ms {e.key[:90]}" for e in events[:SHOWN]], ""]
