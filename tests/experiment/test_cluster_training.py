@@ -76,10 +76,9 @@ def test_two_nodes_do_what_two_processes_of_one_machine_do(two_nodes):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("loss_type", ["sampled"])
-def test_after_the_loss_of_a_process_all_go_on(two_nodes, loss_type):
+def test_after_the_loss_of_a_process_all_go_on(two_nodes):
     address, second = two_nodes
-    settings = {"epochs": 150, "stopping_step": 150, "loss_type": loss_type, "n_sampled": 30}
+    settings = {"epochs": 60, "stopping_step": 60, "loss_type": "sampled", "n_sampled": 30}
     process = command(address, **settings)
     wait_for_epochs(3, process)
     (worker,) = members(second, "_Member")
@@ -90,8 +89,7 @@ def test_after_the_loss_of_a_process_all_go_on(two_nodes, loss_type):
     assert results(run(own.replaced(nproc=2))) == results(only_run())
     with only_run().history_file.open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["epoch"]) for row in rows] == list(range(150))
-    # Rows that a step drew, not the table: 81 items of 16 numbers would be more than their share of it.
+    assert [int(row["epoch"]) for row in rows] == list(range(60))
     assert float(rows[0]["sent_bytes_per_step"]) > 0
 
 
