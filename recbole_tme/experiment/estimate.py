@@ -172,7 +172,8 @@ def time_epoch(trainer: SessionTrainer, loader, clock: _Clock) -> tuple[int, Sec
     trainer._train_epoch(First(loader, FEWEST // 2), 0)
     trial = clock.lap()
     one = max(1e-6, (trial.clock - beginning.clock) / min(len(loader), FEWEST // 2))
-    n = min(len(loader), max(FEWEST, min(MOST, int(SECONDS / one))))
+    # As many in each process, which would wait for one another otherwise.
+    n = distributed.from_main(min(len(loader), max(FEWEST, min(MOST, int(SECONDS / one)))))
     trainer._train_epoch(First(loader, n), 0)
     found = clock.lap()
     steps = Seconds(max(0.0, found.clock - beginning.clock), max(0.0, found.cpu - beginning.cpu))

@@ -72,6 +72,15 @@ def test_models_without_epochs_and_early_stopping_are_told():
     assert found.epochs == 3 and not found.stops_early
 
 
+@pytest.mark.slow
+def test_several_processes_are_estimated_together():
+    config = load_config("SRGNN", "toy", config_dict=QUICK | {"epochs": 2})
+    one, two = estimate(config), estimate(config.replaced(nproc=2))
+    # Both hold the libraries, and each takes its share of the same steps.
+    assert two.memory > 1.5 * one.memory and two.batches == one.batches
+    assert two.training.cpu > two.training.clock / 2
+
+
 def test_a_blend_is_refused_in_one_line():
     config = load_config("Blend", "toy", config_dict={"members": "a,b"})
     with pytest.raises(UserError, match="estimate those"):
