@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FEWEST_TICKS = 3
 STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -32,8 +33,10 @@ class Scale:
 
     def ticks(self, wanted: int) -> list[float]:
         """About so many round figures within the scale."""
-        if self.log:
-            return log_ticks(self.low, self.high, wanted)
+        found = log_ticks(self.low, self.high, wanted) if self.log else []
+        # Within a factor of two or three there is hardly a power of ten.
+        if len(found) >= FEWEST_TICKS:
+            return found
         return linear_ticks(self.low, self.high, wanted)
 
 

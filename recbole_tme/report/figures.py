@@ -54,7 +54,7 @@ def slice_figures(section: Section, looks: Looks, group: SliceGroup) -> list[Fig
                 found = part.estimates[name, metric]
                 known = not math.isnan(found.low)
                 ends = (100 * max(0.0, found.low), 100 * min(1.0, found.high)) if known else (None, None)
-                said = f"{name}|{part.name}|{with_interval(found)} %"
+                said = f"{name}\n{part.name}\n{with_interval(found)} %"
                 line.append(Point(float(i), 100 * found.value, said, *ends))
             series.append(Series(looks[name], [line]))
         label = f"{shown_name(metric)} (%)"
@@ -86,7 +86,7 @@ def training_figures(section: Section, looks: Looks) -> list[Figure]:
         series = []
         for model in models:
             lines = [
-                [Point(x, y, f"{name}, seed {seed}|epoch {x:.0f}|{y:.3f}{unit}") for x, y in line]
+                [Point(x, y, f"{name}, seed {seed}\nepoch {x:.0f}\n{y:.3f}{unit}") for x, y in line]
                 for name, seed, line in runs
                 if name == model.name and line
             ]
@@ -113,7 +113,7 @@ def cost_figures(section: Section, looks: Looks) -> list[Figure]:
         points = []
         for model in known:
             x, y = getattr(model.costs, key), 100 * model.estimates[RANKED_BY].value
-            points.append(Point(x, y, f"{model.name}|{x:{form}} {unit}|{y:.2f} %"))
+            points.append(Point(x, y, f"{model.name}\n{x:{form}} {unit}\n{y:.2f} %"))
         front = pareto(points)
         alt = f"{label} against {cost}: {'; '.join(f'{m.name} {p.x:{form}}, {p.y:.2f}' for m, p in zip(known, points))}"
         names = [model.name for model in known]
@@ -136,7 +136,7 @@ def spectrum_figure(section: Section, looks: Looks) -> list[Figure]:
             looks[model.name],
             [
                 [
-                    Point(float(k), value, f"{model.name}|k = {k}|{value:.4f}")
+                    Point(float(k), value, f"{model.name}\nk = {k}\n{value:.4f}")
                     for k, value in enumerate(model.spectrum, 1)
                 ]
             ],

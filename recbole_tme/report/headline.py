@@ -85,8 +85,8 @@ def ranking_table(section: Section, looks: Looks) -> str:
         rows.append(f'<tr{marked}><th scope="row" class="word">{look.numbered}</th>{"".join(cells)}</tr>')
     nothing = f"<td>{sheets.NOTHING}</td>"
     for name, count in failed.items():
-        cells = nothing * len(COLUMNS) + f"<td>{count} failed</td>" + nothing * ties
-        rows.append(f'<tr><th scope="row" class="word">{escape(name)}</th>{cells}</tr>')
+        empty = nothing * len(COLUMNS) + f"<td>{count} failed</td>" + nothing * ties
+        rows.append(f'<tr><th scope="row" class="word">{escape(name)}</th>{empty}</tr>')
     heads = [*map(shown_name, COLUMNS), "seeds", *["tied targets"] * ties]
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     table = (

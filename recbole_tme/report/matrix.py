@@ -59,13 +59,13 @@ def _matrix(section: Section, looks: Looks, metric: str, found: Mapping[tuple[st
 def _cell(pair: Pair, sign: int) -> str:
     line = pair.line
     value = with_sign(100 * sign * line.difference)
-    low, high = possible(*sorted((sign * line.low, sign * line.high)), -1.0)
+    low, high = possible(min(sign * line.low, sign * line.high), max(sign * line.low, sign * line.high), -1.0)
     names = (line.model, line.reference)[::sign]
     kind = "untested" if math.isnan(line.p) else ""
     if line.p_holm < LEVEL and line.difference:
         kind = "up" if sign * line.difference > 0 else "down"
     tested = "no p value: one seed" if math.isnan(line.p) else f"Holm p {shown_p(line.p_holm)}"
-    said = f"{names[0]} − {names[1]}|{value} points|{with_sign(100 * low)} to {with_sign(100 * high)}, {tested}"
+    said = f"{names[0]} − {names[1]}\n{value} points\n{with_sign(100 * low)} to {with_sign(100 * high)}, {tested}"
     return (
         f'<td class="{kind}" data-tip="{escape(said)}">{value}</td>'
         if kind

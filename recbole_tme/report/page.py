@@ -130,7 +130,7 @@ def _forests(section: Section, of_models: Looks) -> str:
         for model in section.models:
             line = model.estimates[metric]
             low, high = sheets.possible(line.low, line.high)
-            rows.append(Row(of_models[model.name], *(100 * figure for figure in (line.value, low, high))))
+            rows.append(Row(of_models[model.name], 100 * line.value, 100 * low, 100 * high))
         made.append((f"{shown_name(metric)} (%) with 95 % intervals", forest(rows, shown_name(metric))))
     return _side_by_side(made)
 

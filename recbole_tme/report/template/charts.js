@@ -19,7 +19,7 @@ function explore(plane, focused, marksOf, label, neighbour) {
     if (!mark) return;
     here = mark;
     mark.classList.add("here");
-    const [name, ...others] = mark.dataset.tip.split("|");
+    const [name, ...others] = mark.dataset.tip.split("\n");
     tip.replaceChildren(made("b", "", name), others.join(": "));
     tip.hidden = false;
     const box = mark.getBoundingClientRect(), room = plane.getBoundingClientRect();

@@ -173,8 +173,9 @@ function showExamples({ examples }) {
         changed({ truth: example });
         byId("session").scrollIntoView({ block: "nearest" });
       });
-      const clicks = `${example.session.length} click${example.session.length > 1 ? "s" : ""}`;
-      press.append(element("span", "name", `… ${nameOf(example.session.at(-1))}`), element("span", "figure", `${clicks}, next at rank ${rankOf(example)}`));
+      const before = example.session.length > 1 ? "… " : "";
+      const name = `${before}${nameOf(example.session.at(-1))} → ${nameOf(example.next)}`;
+      press.append(element("span", "name", name), element("span", "figure", `rank ${rankOf(example)}`));
       return element("li", "", "", [press]);
     }),
   );
