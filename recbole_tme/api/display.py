@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.evaluation.summary import shown_name, shown_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ def percent_columns(history: pd.DataFrame) -> pd.DataFrame:
     shown["epoch"] += 1
     for name in history.columns:
         if name.startswith("valid_") and "@" in name:
-            shown[name] *= 100
+            shown[name] = shown_value(name[6:], shown[name])
     return shown.rename(columns={name: f"valid {shown_name(name[6:])}" for name in history if "@" in name})
 
 

@@ -53,13 +53,13 @@ def list_keys(model: str, backbone: str | None = None, plugin: Sequence[PathLike
     import pandas as pd
 
     from recbole_tme.config.declared import declared_keys, model_keys
-    from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
+    from recbole_tme.config.ignored_keys import REPLACED
 
     load_plugins(plugin)
     model_class = registry.with_backbone(registry.resolve(model), backbone)
     own = model_keys(model_class)
     declared = declared_keys(model_class)
-    ordered = [*own, *(name for name in declared if name not in own and name not in WITHOUT_EFFECT)]
+    ordered = [*own, *(name for name in declared if name not in own and name not in REPLACED)]
     rows = []
     for name in ordered:
         key = declared[name]

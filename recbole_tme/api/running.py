@@ -12,7 +12,7 @@ from recbole_tme.api.display import html_table, percent_columns
 from recbole_tme.config.load import Overrides, SessionConfig, load_config
 from recbole_tme.config.resolution import on_a_cluster
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.summary import result_report, shown_name
+from recbole_tme.evaluation.summary import result_report, shown_name, shown_value
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.find import named_run
@@ -75,12 +75,12 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """Test metrics in per cent by the name the tables use, such as ``{"P@20": 34.9, "MRR@20": 15.1}``."""
-        return {shown_name(name): 100 * value for name, value in self._result["test"].items()}
+        return {shown_name(name): shown_value(name, value) for name, value in self._result["test"].items()}
 
     @property
     def valid_metrics(self) -> dict[str, float]:
         """Validation metrics of the selected epoch in per cent; empty for a run selected on test."""
-        return {shown_name(name): 100 * value for name, value in (self._result["valid"] or {}).items()}
+        return {shown_name(name): shown_value(name, value) for name, value in (self._result["valid"] or {}).items()}
 
     @property
     def history(self) -> pd.DataFrame:
@@ -99,7 +99,7 @@ class Run:
 
         rows = {
             name: {"instances": part["instances"]}
-            | {shown_name(metric): 100 * value for metric, value in part["metrics"].items()}
+            | {shown_name(metric): shown_value(metric, value) for metric, value in part["metrics"].items()}
             for name, part in self._result["slices"].items()
         }
         return pd.DataFrame.from_dict(rows, orient="index")

@@ -9,6 +9,7 @@ from pathlib import Path
 from recbole_tme.api.running import PathLike
 from recbole_tme.config.declared import declared_keys
 from recbole_tme.config.load import DEFAULT_MODEL, NOT_IN_HASH, Overrides, SessionConfig, load_config, named_files
+from recbole_tme.config.resolution import split_metrics
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics
 from recbole_tme.evaluation.protocol import load_data
@@ -116,7 +117,7 @@ def new_plans(options: TuneOptions) -> tuple[list[Path], list[Plan]]:
     plans = [make_plan(config, files, known_to(name, names, options), options) for name, config in zip(names, configs)]
     data = load_data(configs[0])
     for config in configs:
-        check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
+        check_metrics(split_metrics(config["metrics"])[0], config["topk"], config["valid_metric"], len(data.tokens) - 1)
     root = Path(configs[0]["run_dir"]) / configs[0]["dataset"]
     if options.models:
         root = new_study_folder(root)

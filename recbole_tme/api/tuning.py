@@ -11,7 +11,7 @@ from recbole_tme.api.comparing import Comparison, carry_out, plan_comparison
 from recbole_tme.api.display import html_table
 from recbole_tme.api.running import PathLike, load_plugins, overrides, paths
 from recbole_tme.api.studies import TuneOptions, check_options, new_plans, open_study, resumed_plans
-from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.evaluation.summary import shown_name, shown_value
 from recbole_tme.experiment.cluster import connected
 from recbole_tme.tuning.journal import FAILED
 from recbole_tme.tuning.output import LiveTable, read_final, write_results
@@ -185,5 +185,7 @@ def work(study: Trials, final_seeds: int) -> None:
             final = [*(run for run in final if run["seed"] != one["seed"]), one]
             write_results(study, sorted(final, key=lambda run: run["seed"]))
         for one in sorted(final, key=lambda run: run["seed"]):
-            shown = one.get("error") or ", ".join(f"{name} {100 * value:.2f}" for name, value in one["test"].items())
+            shown = one.get("error") or ", ".join(
+                f"{n} {shown_value(n, value):.2f}" for n, value in one["test"].items()
+            )
             print(f"seed {one['seed']} on test: {shown}")

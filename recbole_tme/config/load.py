@@ -19,7 +19,7 @@ from recbole.config import Config
 
 from recbole_tme.config import resolution
 from recbole_tme.config.declared import base_keys, declared_keys, known_keys
-from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
+from recbole_tme.config.ignored_keys import REPLACED, without_effect
 from recbole_tme.config.plugin_key import load_named, require_loaded
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
@@ -34,7 +34,7 @@ DEFAULT_DATASET = "ml100k-sessions"
 
 # Where a run happens and what it prints; everything else may change its results.
 NOT_IN_HASH = {
-    *("data_path", "run_dir", "plugin", "show_progress", "metrics", "topk"),
+    *("data_path", "run_dir", "plugin", "show_progress", "metrics", "topk", "tail_ratio"),
     *("device", "gpu_id", "use_gpu", "threads", "eval_batch_size", "data_cache"),
 }
 # Keys that are younger than runs that are kept: with these values such a run differs by nothing from one without them.
@@ -275,7 +275,7 @@ def load_config(
     keys = declared_keys(model_class)
     defaults = _defaults(keys, dataset)
     given = _checked(layers, known_keys(model_class), defaults)
-    settings = {k: v for k, v in (defaults | given).items() if k not in WITHOUT_EFFECT}
+    settings = {k: v for k, v in (defaults | given).items() if k not in REPLACED}
     settings |= registry.naming_settings(model_class) | {"dataset": dataset}
     settings["data_path"] = str(Path(settings["data_path"]).expanduser().absolute())
     own_plugin = registry.plugin_file(model_class)
@@ -290,7 +290,7 @@ def _defaults(keys: Mapping[str, Key], dataset: str) -> dict[str, Any]:
     if path.is_file():
         # The rest of the file describes the data's source and is not part of the configuration.
         file = read_settings(path)
-        known = {k: v for k, v in file.values.items() if k in keys and k not in WITHOUT_EFFECT}
+        known = {k: v for k, v in file.values.items() if k in keys and k not in REPLACED}
         defaults |= {k: keys[k].check(v, f"{path}:{file.lines[k]}") for k, v in known.items()}
     sequential = discovery.root() / "properties" / "quick_start_config" / "sequential.yaml"
     return defaults | read_settings(sequential).values
@@ -299,28 +299,30 @@ def _defaults(keys: Mapping[str, Key], dataset: str) -> dict[str, Any]:
 def _checked(layers: Iterable[_Layer], keys: Mapping[str, Key], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The user's settings, each checked and in its type."""
     given: dict[str, Any] = {}
-    useless: dict[str, list[str]] = {}
+    useless: list[tuple[str, str]] = []
+    unknown: list[str] = []
     for layer in layers:
         for name, value in layer.values.items():
             place = layer.place(name)
             if name in ("model", "dataset"):
                 continue
             if name not in keys:
-                hint = did_you_mean(name, [*keys, "model", "dataset"])
-                raise UserError(f"{place}: unknown key {name!r}{hint or '; recbole-tme list keys MODEL shows all'}")
+                unknown.append(f"{place}: unknown key {name!r}{did_you_mean(name, [*keys, 'model', 'dataset'])}")
+                continue
             key = keys[name]
             text = layer.texts.get(name, "-")
             if (text is None and "bool" not in key.types) or (text == "" and key.default != ""):
                 raise UserError(f"{place}: --{name} needs a value: {key.describe()}")
-            if name in WITHOUT_EFFECT:
+            if name in REPLACED:
                 # RecBole's default for eval_args is another protocol, too.
                 if value != defaults[name] or name == "eval_args":
-                    useless.setdefault(WITHOUT_EFFECT[name], []).append(f"{place}: {name}")
+                    useless.append((place, name))
                 continue
             given[name] = key.check(value, place, layer.texts.get(name))
-    if useless:
-        found = "; ".join(f"{', '.join(names)} {reason}" for reason, names in useless.items())
-        raise UserError(f"{found}; leave {'it' if sum(map(len, useless.values())) == 1 else 'them'} out")
+    if unknown and not (len(unknown) == 1 and unknown[0].endswith("?")):
+        unknown.append("recbole-tme list keys MODEL shows all")
+    if unknown or useless:
+        raise UserError("; ".join([*unknown, *([without_effect(useless)] if useless else [])]))
     return given
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from recbole_tme.utils.spelling import did_you_mean
 
 # With one target per instance these are one number.
 METRIC_SYNONYMS = {"Recall": "Hit", "P": "Hit", "HR": "Hit", "MAP": "MRR"}
+# RecBole's metrics of which items are recommended, in place of how the target ranks; they select no epoch.
+OF_LISTS = ("ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex", "TailPercentage")
 UNIFORM_NEGATIVES = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
 # RecBole's models that stop, one of them without an exception, for another loss than cross entropy.
 CE_ONLY = ("CORE", "GRU4RecCPR", "SASRecCPR")
@@ -40,6 +42,7 @@ def resolve(settings: dict[str, Any], given: Mapping[str, Any], model_class: typ
     Raises:
         UserError: settings that contradict one another or the machine.
     """
+    _check_names(settings)
     _resolve_metrics(settings)
     _check_loss(settings)
     settings["train_neg_sample_args"] = _negatives(settings, given, model_class)
@@ -53,6 +56,13 @@ def resolve(settings: dict[str, Any], given: Mapping[str, Any], model_class: typ
         "gpu_id": "" if settings["gpu_id"] is None else settings["gpu_id"],
         "device": device,
     }
+
+
+def split_metrics(metrics: str | Iterable[str]) -> tuple[list[str], list[str]]:
+    """The metrics of the target's rank, and those of :data:`OF_LISTS`, among names as in the key ``metrics``."""
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    of_lists = [name for name in names if name in OF_LISTS]
+    return [name for name in names if name not in of_lists], of_lists
 
 
 def choose_device(device: str, gpu_id: str | None, use_gpu: bool) -> torch.device:
@@ -92,6 +102,20 @@ def on_a_cluster() -> Iterator[None]:
         _elsewhere.pop()
 
 
+def _check_names(settings: Mapping[str, Any]) -> None:
+    """Refuse one name for two fields of a batch, of which one would hide the other."""
+    item = settings["ITEM_ID_FIELD"]
+    names = {key: settings[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "ITEM_LIST_LENGTH_FIELD")}
+    names["ITEM_ID_FIELD and LIST_SUFFIX"] = f"{item}{settings['LIST_SUFFIX']}"
+    for key, name in names.items():
+        other = next((one for one, value in names.items() if value == name and one != key), None)
+        if other is not None:
+            raise UserError(
+                f"{key}: {name} is also {other}; these are the names of a batch's fields. Which column of a file is "
+                "which is told to recbole-tme prepare (--session, --item)"
+            )
+
+
 def _check_processes(settings: Mapping[str, Any], device: torch.device) -> None:
     """Refuse more processes than there are GPUs or instances in a batch."""
     n = settings["nproc"]
@@ -116,13 +140,13 @@ def _resolve_metrics(settings: dict[str, Any]) -> None:
     name, _, k = settings["valid_metric"].partition("@")
     by_lower = {word.lower(): METRIC_SYNONYMS.get(word, word) for word in (*metrics, *METRIC_SYNONYMS)}
     name = by_lower.get(name.strip().lower(), name)
-    possible = [f"{metric}@{k}" for metric in metrics for k in topk]
+    accuracy, _ = split_metrics(metrics)
+    possible = [f"{metric}@{k}" for metric in accuracy for k in topk]
     if f"{name}@{k.strip()}" not in possible:
         hint = did_you_mean(settings["valid_metric"], possible)
-        raise UserError(
-            f"valid_metric: {settings['valid_metric']} is not computed; choose one of metrics at one of topk: "
-            f"{', '.join(possible)}{hint}"
-        )
+        why = "selects no epoch" if name in OF_LISTS else "is not computed"
+        choices = f"choose one of metrics at one of topk: {', '.join(possible)}" if possible else "add MRR to metrics"
+        raise UserError(f"valid_metric: {settings['valid_metric']} {why}; {choices}{hint}")
     settings["valid_metric"] = f"{name}@{k.strip()}"
 
 

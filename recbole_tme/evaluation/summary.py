@@ -5,25 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from recbole_tme.evaluation.beyond_accuracy import BY_KEY, NO_FRACTIONS
 from recbole_tme.evaluation.protocol import Protocol
 
 # hit@K, recall@K and the papers' P@K are one number where every instance has one target; it is printed once.
 SMALLEST_P = 0.0001
-SHOWN_NAMES = {"hit": "P", "recall": "P", "mrr": "MRR", "ndcg": "NDCG", "precision": "Precision"}
+SHOWN_NAMES = {"hit": "P", "recall": "P", "mrr": "MRR", "ndcg": "NDCG", "precision": "Precision"} | BY_KEY
 
 
 def percent_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Format metrics in percent, one line per row.
+    """Format metrics in the units of :func:`shown_value`, one line per row.
 
     Args:
         rows: metrics by row name, such as ``{"test": {"hit@20": 0.33, "mrr@20": 0.15}}``.
     """
     columns = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
     width = max(map(len, rows)) + 2
-    head = " " * width + "".join(f"{shown_name(name):>10}" for name in columns)
+    wide = {name: max(10, len(shown_name(name)) + 2) for name in columns}
+    head = " " * width + "".join(f"{shown_name(name):>{wide[name]}}" for name in columns)
+
+    def cell(metrics: Mapping[str, float], name: str) -> str:
+        return f"{shown_value(name, metrics[name]):.2f}" if name in metrics else "-"
+
     lines = [
-        f"{row:<{width}}"
-        + "".join(f"{100 * metrics[name]:>10.2f}" if name in metrics else f"{'-':>10}" for name in columns)
+        f"{row:<{width}}" + "".join(f"{cell(metrics, name):>{wide[name]}}" for name in columns)
         for row, metrics in rows.items()
     ]
     return "\n".join([head, *lines])
@@ -33,6 +38,11 @@ def shown_name(name: str) -> str:
     """``hit@20`` -> ``P@20``: the name the field prints."""
     metric, _, k = name.partition("@")
     return f"{SHOWN_NAMES.get(metric, metric.upper())}@{k}" if k else name
+
+
+def shown_value(name: str, value: float) -> float:
+    """A metric as it is shown: a fraction in per cent, numbers of clicks and entropies as they are."""
+    return value if name.partition("@")[0] in NO_FRACTIONS else 100 * value
 
 
 def shown_p(p: float) -> str:
@@ -101,4 +111,7 @@ def result_report(metrics: Mapping) -> str:
             f"metric that selects the epoch is {100 * sample['half_width']:.2f}"
         )
     tail = f"share of test instances with a tied target: {metrics['tie_share']:.4f}"
+    raw = [name for name in BY_KEY if name in NO_FRACTIONS and any(key.startswith(f"{name}@") for key in rows["test"])]
+    if raw:
+        tail = f"{' and '.join(BY_KEY[name] for name in raw)} are no fractions and not in percent\n{tail}"
     return "\n".join([head, percent_table(rows), *Protocol.read(metrics["protocol"], "metrics.json").lines(), tail])

@@ -15,7 +15,7 @@ from torch import nn
 from recbole_tme.config.load import SessionConfig, load_config, result_settings
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
-from recbole_tme.evaluation.metrics import evaluate
+from recbole_tme.evaluation.beyond_accuracy import asked_for, measured
 from recbole_tme.evaluation.protocol import Protocol, trained_on
 from recbole_tme.evaluation.ranks import rank_all
 from recbole_tme.experiment.loading import Loaders, build_model
@@ -104,8 +104,9 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
     learn_weights(model.eval(), loaders[1].dataset)
     for what, weights in zip(("repeating", "the session's items", "new items"), model.weights.tolist()):
         logger.info("weights for %s: %s", what, ", ".join(f"{weight:.3f}" for weight in weights))
-    ranks = rank_all(model, loaders[1], config["device"], config["show_progress"])
-    valid = evaluate(ranks, config["topk"], config["metrics"])
+    beyond = asked_for(config, loaders[0].dataset)
+    ranks = rank_all(model, loaders[1], config["device"], config["show_progress"], beyond)
+    valid = measured(config, ranks, beyond)
     logger.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in valid.items()))
     if config["retrain"]:
         learned = model

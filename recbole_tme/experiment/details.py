@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.data.sessions import SessionData
+from recbole_tme.evaluation.beyond_accuracy import best_items, gini
 from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.evaluation.ranks import Ranks, rank_all, scorer
 from recbole_tme.nn import distributed
@@ -35,7 +36,12 @@ QUERIES, WARM_UP = 12, 3
 
 
 def evaluate_test(
-    config: SessionConfig, data: SessionData, model: nn.Module, loader: SessionEvalLoader, protocol: Protocol
+    config: SessionConfig,
+    data: SessionData,
+    model: nn.Module,
+    loader: SessionEvalLoader,
+    protocol: Protocol,
+    observe: Callable[[Tensor, Tensor], None] | None = None,
 ) -> tuple[Ranks, dict[str, Any]]:
     """Rank the targets of the test set, and describe what the model recommends there.
 
@@ -47,6 +53,7 @@ def evaluate_test(
         model: the model, on its device.
         loader: of the test instances.
         protocol: of the run; its fingerprint chooses the examples.
+        observe: see :func:`~recbole_tme.evaluation.ranks.rank_all`.
 
     Returns:
         The ranks, and the content of ``details.json`` as plain data: ``cost`` (peak memory of this process in MB,
@@ -59,7 +66,13 @@ def evaluate_test(
     """
     about = loader.dataset.instance_arrays()
     lists = TopKStatistics(popularity_percentiles(data), example_instances(about, protocol.fingerprint))
-    ranks = rank_all(model, loader, config["device"], config["show_progress"], observe=lists)
+
+    def look(scores: Tensor, index: Tensor) -> None:
+        lists(scores, index)
+        if observe is not None:
+            observe(scores, index)
+
+    ranks = rank_all(model, loader, config["device"], config["show_progress"], observe=look)
     vectors = item_vectors(model, len(data.tokens))
     details = {
         "cost": {
@@ -91,7 +104,7 @@ class TopKStatistics:
         self.kept: dict[int, list[int]] = {}
 
     def __call__(self, scores: Tensor, index: Tensor) -> None:
-        best = scores[:, 1:].topk(self.k).indices.cpu() + 1
+        best = best_items(scores, self.k)
         self.counts += torch.bincount(best.flatten(), minlength=len(self.counts))
         for row in np.flatnonzero(np.isin(index.numpy(), self.wanted)):
             self.kept[int(index[row])] = best[row, :SHOWN].tolist()
@@ -142,13 +155,6 @@ def popularity_percentiles(data: SessionData) -> np.ndarray:
     """
     clicks = np.bincount(data.train.items, minlength=len(data.tokens))[1:]
     return np.append(0.0, (rankdata(clicks) - 1) / max(1, len(clicks) - 1))
-
-
-def gini(counts: np.ndarray) -> float:
-    """Gini index of numbers of at least 0, not all of them 0: 0 where they are equal, 1 - 1/n where one has all."""
-    n = len(counts)
-    place = 2 * np.arange(1, n + 1) - n - 1
-    return float(place @ np.sort(counts) / (n * counts.sum()))
 
 
 def example_instances(about: Mapping[str, np.ndarray], fingerprint: str) -> list[int]:

@@ -15,9 +15,11 @@ from recbole.utils import init_seed
 from torch import nn
 
 from recbole_tme.config.load import SessionConfig
+from recbole_tme.config.resolution import split_metrics
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import Interrupted, UserError
-from recbole_tme.evaluation.metrics import check_metrics, evaluate, metric_key, slices
+from recbole_tme.evaluation.beyond_accuracy import asked_for, measured
+from recbole_tme.evaluation.metrics import check_metrics, metric_key, slices
 from recbole_tme.evaluation.plausibility import implausible
 from recbole_tme.evaluation.protocol import Protocol, load_data, trained_on
 from recbole_tme.evaluation.ranks import Ranks, rank_all
@@ -65,7 +67,8 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     data = load_data(config)
     # Only now, so that what loading took for a moment goes back to the system.
     keep_freed_memory()
-    check_metrics(config["metrics"], config["topk"], config["valid_metric"], len(data.tokens) - 1)
+    accuracy, _ = split_metrics(config["metrics"])
+    check_metrics(accuracy, config["topk"], config["valid_metric"], len(data.tokens) - 1)
     protocol = Protocol.of(config, data)
     if resume is not None:
         check_same_data(resume, protocol)
@@ -182,9 +185,10 @@ def train_and_test(
         trained = blend(config, data, protocol, directory)
     else:
         trained = train(config, data, built, directory, resuming, on_epoch)
+    beyond = asked_for(config, trained.loaders[0].dataset)
     cpu_started = time.process_time()
     with refusing_nan():
-        ranks, details = evaluate_test(config, final_data, trained.model, trained.loaders[2], protocol)
+        ranks, details = evaluate_test(config, final_data, trained.model, trained.loaders[2], protocol, beyond)
     doubt = implausible(ranks, trained.loaders[2].dataset.inter_feat)
     if doubt is not None and distributed.is_main():
         logger.warning("warning: %s; recbole-tme leakcheck %s says how", doubt, directory.path)
@@ -198,8 +202,8 @@ def train_and_test(
         "best_epoch": trained.best_epoch,
         "valid": trained.valid and {name: value for name, value in trained.valid.items() if name != HALF_WIDTH},
         **sample_of(config, trained),
-        "test": evaluate(ranks, config["topk"], config["metrics"]),
-        "slices": slices(ranks, config["topk"], config["metrics"]),
+        "test": measured(config, ranks, beyond),
+        "slices": slices(ranks, config["topk"], split_metrics(config["metrics"])[0]),
         "tie_share": ranks.tie_share,
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "epoch_seconds": trained.epoch_seconds,
@@ -277,8 +281,9 @@ def prepare_trainer(
 
     def evaluate_model(model, loader) -> dict[str, float]:
         part = sampled(loader, config["eval_sample"])
-        ranks = rank_targets(model, part, config)
-        found = evaluate(ranks, config["topk"], config["metrics"])
+        beyond = asked_for(config, loaders[0].dataset)
+        ranks = rank_targets(model, part, config, beyond)
+        found = measured(config, ranks, beyond)
         if part is not loader:
             found[HALF_WIDTH] = half_width(ranks, selecting, len(loader.dataset))
         return found
@@ -290,11 +295,11 @@ def prepare_trainer(
     return trainer, loaders
 
 
-def rank_targets(model, loader, config: SessionConfig) -> Ranks:
+def rank_targets(model, loader, config: SessionConfig, observe: Callable | None = None) -> Ranks:
     """``rank_all`` for a run.
 
     Raises:
         UserError: the model's scores hold NaN.
     """
     with refusing_nan():
-        return rank_all(model, loader, config["device"], config["show_progress"])
+        return rank_all(model, loader, config["device"], config["show_progress"], observe)

@@ -32,6 +32,7 @@ def patch_trainer(module: ModuleType) -> None:
 # What is done to a module of RecBole once it has been executed.
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "recbole.utils.utils": patches.patch_utils,
+    "recbole.evaluator.collector": patches.patch_collector,
     "recbole.config.configurator": stock.patch_configurator,
     "recbole.data.dataset.dataset": patches.patch_dataset,
     "recbole.trainer.trainer": patch_trainer,

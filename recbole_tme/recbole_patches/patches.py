@@ -101,6 +101,30 @@ def patch_utils(module: ModuleType) -> None:
     replace_everywhere(original, get_model)
 
 
+def patch_collector(module: ModuleType) -> None:
+    """In ``recbole.evaluator.collector``: numbers and counters among what is collected. Needed with any stack.
+
+    RecBole calls ``.cpu()`` on all of it, so that each metric that needs the number of items or their clicks
+    (ItemCoverage, GiniIndex, AveragePopularity, TailPercentage) dies in its first evaluation with ``'int' object has no
+    attribute 'cpu'``.
+    """
+    original = module.Collector.get_data_struct
+
+    @functools.wraps(original)
+    def get_data_struct(self):
+        collected = self.data_struct._data_dict
+        plain = {name: value for name, value in collected.items() if not hasattr(value, "cpu")}
+        self.data_struct._data_dict = {name: value for name, value in collected.items() if name not in plain}
+        try:
+            found = original(self)
+        finally:
+            self.data_struct._data_dict |= plain
+        found._data_dict |= plain
+        return found
+
+    module.Collector.get_data_struct = get_data_struct
+
+
 def patch_dataset(module: ModuleType) -> None:
     """In ``recbole.data.dataset.dataset``: refuse to load with pandas 3. Needed from pandas 3.0 on.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_tme.config.declared import declared_keys
-from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
+from recbole_tme.config.ignored_keys import REPLACED
 from recbole_tme.config.load import NOT_IN_HASH, SessionConfig
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
@@ -252,10 +252,10 @@ def load_space(config: SessionConfig, path: Path | str | None = None) -> Space:
 
 
 def _tunable(name: str, keys: Mapping[str, Key], place: str) -> Key:
-    if name in NOT_TUNABLE or name in WITHOUT_EFFECT:
+    if name in NOT_TUNABLE or name in REPLACED:
         raise UserError(f"{place}: {name} cannot be tuned: scores of different values say nothing about the model")
     if name not in keys:
-        tunable = [key for key in keys if key not in NOT_TUNABLE and key not in WITHOUT_EFFECT]
+        tunable = [key for key in keys if key not in NOT_TUNABLE and key not in REPLACED]
         hint = did_you_mean(name, tunable)
         raise UserError(f"{place}: unknown key {name!r}{hint or '; recbole-tme list keys MODEL shows all'}")
     return keys[name]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from recbole_tme.config.load import SessionConfig
+from recbole_tme.config.resolution import split_metrics
 from recbole_tme.data.catalogue import NamedSessions
 from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, negative_sampler
 from recbole_tme.data.readers.atomic import write_dataset
@@ -191,7 +192,8 @@ def _train_and_write(
         before = _before(parent, rows, trained.loader)
     write_outcome(directory, trained.ranks, trained.model)
     directory.write_details(trained.details)
-    judged = verdict(before, trained.ranks, config["valid_metric"], config["topk"], config["metrics"], options.promote)
+    metrics, _ = split_metrics(config["metrics"])
+    judged = verdict(before, trained.ranks, config["valid_metric"], config["topk"], metrics, options.promote)
     lineage |= {
         "sessions": {
             "old": growth.old_sessions,
@@ -214,7 +216,7 @@ def _train_and_write(
             "best_epoch": parent.directory.read_metrics()["best_epoch"],
             "valid": None,
             "test": judged["after"],
-            "slices": slices(trained.ranks, config["topk"], config["metrics"]),
+            "slices": slices(trained.ranks, config["topk"], metrics),
             "tie_share": trained.ranks.tie_share,
             "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
             "epoch_seconds": trained.epoch_seconds,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from page_tables import table
 
-from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
+from recbole_tme.config.ignored_keys import REPLACED, instead
 from recbole_tme.models.builtin import discovery
 from recbole_tme.schema.keys import Key, property_keys
 from recbole_tme.schema.property_files import properties_root
@@ -52,8 +52,8 @@ def recbole_keys() -> str:
 
 
 def _fate(name: str, key: Key, ours: dict[str, Key]) -> str:
-    if name in WITHOUT_EFFECT:
-        return f"an error when set: it {WITHOUT_EFFECT[name]}"
+    if name in REPLACED:
+        return f"an error when set; {instead(REPLACED[name])}"
     if name not in ours:
         return "as in RecBole"
     here = ours[name]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recbole_tme.config.construct import ModelSettings
 from recbole_tme.config.declared import base_keys, model_keys
-from recbole_tme.config.ignored_keys import WITHOUT_EFFECT
+from recbole_tme.config.ignored_keys import REPLACED
 from recbole_tme.config.load import SessionConfig, load_config, parse_overrides
 from recbole_tme.config.resolution import METRIC_SYNONYMS, choose_device
 from recbole_tme.errors import UserError
@@ -224,7 +224,7 @@ def test_any_text_is_a_value(text):
 
 def test_setting_an_inert_key_to_its_default_is_harmless():
     config = config_from(repeatable=True, worker=0, checkpoint_dir="saved")
-    assert not set(config.plain()) & set(WITHOUT_EFFECT)
+    assert not set(config.plain()) & set(REPLACED)
 
 
 # Derived values
@@ -313,8 +313,8 @@ def test_inert_keys_are_recboles():
     recbole = discovery.root() / "properties"
     declared = {**property_keys(recbole / "overall.yaml", strict=False)}
     declared |= property_keys(recbole / "dataset" / "sample.yaml", strict=False)
-    assert set(WITHOUT_EFFECT) <= set(declared)
-    assert not set(WITHOUT_EFFECT) & set(property_keys(properties_root() / "overall.yaml"))
+    assert set(REPLACED) <= set(declared)
+    assert not set(REPLACED) & set(property_keys(properties_root() / "overall.yaml"))
 
 
 def test_key_without_a_comment_is_refused_in_our_files(tmp_path):

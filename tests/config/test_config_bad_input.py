@@ -94,6 +94,10 @@ BAD_SETTINGS = [
     ("--valid_metric=Precision@20", "valid_metric: Precision@20 is not computed"),
     ("--valid_metric=mrr", r"valid_metric: mrr is not computed; .*did you mean MRR@"),
     ("--valid_metric=5", "valid_metric: 5 is not computed"),
+    # names of fields
+    ("--USER_ID_FIELD=item_id", "USER_ID_FIELD: item_id is also ITEM_ID_FIELD.*prepare .--session"),
+    ("--LIST_SUFFIX=", "LIST_SUFFIX"),
+    ("--ITEM_LIST_LENGTH_FIELD=session_id", "USER_ID_FIELD: session_id is also ITEM_LIST_LENGTH_FIELD"),
     # gradients and negatives
     ("--clip_grad_norm=-5", "clip_grad_norm must be"),
     ("--clip_grad_norm=abc", "clip_grad_norm must be"),
@@ -103,14 +107,14 @@ BAD_SETTINGS = [
     ("--train_neg_sample_args={distribution: uniform}", "model TMEGNN uses no sampled negatives"),
     ("--train_neg_sample_args=5", "train_neg_sample_args must be dict or None"),
     # RecBole's keys that change nothing here
-    ("--item_inter_num_interval=[5,inf)", "item_inter_num_interval has no effect on prepared sessions"),
-    ("--repeatable=False", "repeatable is fixed"),
-    ("--eval_args={mode: uni100}", "eval_args is fixed"),
-    ("--benchmark_filename=[train, test]", "benchmark_filename has no effect on prepared sessions"),
-    ("--save_dataset=True", "save_dataset has no effect"),
-    ("--checkpoint_dir=x", "set run_dir"),
-    ("--worker=2", "worker has no effect"),
-    ("--eval_step=0", "eval_step has no effect"),
+    ("--item_inter_num_interval=[5,inf)", "item_inter_num_interval .instead: recbole-tme prepare --min-support"),
+    ("--repeatable=False", "repeatable .the session's own items are ranked"),
+    ("--eval_args={mode: uni100}", "eval_args .instead: valid_ratio"),
+    ("--benchmark_filename=[train, test]", "benchmark_filename .instead: recbole-tme prepare FOLDER"),
+    ("--save_dataset=True", "save_dataset .*data_cache.*has no effect"),
+    ("--checkpoint_dir=x", "instead: run_dir"),
+    ("--worker=2", "worker .batches are cut from memory"),
+    ("--eval_step=0", "eval_step .each epoch ends with"),
 ]
 
 
@@ -193,7 +197,7 @@ def test_bad_setting_in_a_dict(settings, message):
         ("GRU4Rec", {"dropout_prob": 1.5}, "dropout_prob must be float"),
         ("GRU4Rec", {"num_layers": "two"}, "num_layers must be int"),
         ("NARM", {"dropout_probs": 0.5}, "dropout_probs must be list of float"),
-        ("BERT4Rec", {"transform": "crop_itemseq"}, "transform belongs to the model"),
+        ("BERT4Rec", {"transform": "crop_itemseq"}, "transform .it belongs to the model"),
     ],
 )
 def test_bad_setting_of_a_recbole_model(model, settings, message):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from recbole_tme.config.load import load_config
+from recbole_tme.evaluation.beyond_accuracy import gini
 from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.experiment.details import (
@@ -19,7 +20,6 @@ from recbole_tme.experiment.details import (
     TopKStatistics,
     evaluate_test,
     example_instances,
-    gini,
     peak_memory,
     popularity_percentiles,
 )

@@ -66,6 +66,14 @@ trainer = types.SimpleNamespace(
 recbole.trainer.Trainer._save_checkpoint(trainer, 0, verbose=False)
 found["checkpoint"] = outcome(lambda: sorted(torch.load("probe.pth")))
 
+from recbole.evaluator.collector import Collector, DataStruct
+collector = Collector.__new__(Collector)
+collector.data_struct = DataStruct()
+collector.data_struct.set("data.num_items", 3)
+collector.data_struct.set("rec.items", torch.ones(1))
+found["collector"] = outcome(lambda: sorted(collector.get_data_struct()._data_dict.items()))
+found["collector"] += outcome(lambda: [*collector.data_struct._data_dict])
+
 recbole.utils.get_tensorboard(logging.getLogger("probe")).close()
 found["tensorboard"] = os.path.isdir("log_tensorboard")
 
@@ -117,6 +125,10 @@ def test_checkpoint_shim_is_still_needed(probe):
     assert probe["never"]["checkpoint"].startswith("UnpicklingError: Weights only load failed")
 
 
+def test_collector_shim_is_still_needed(probe):
+    assert probe["never"]["collector"].startswith("AttributeError: 'int' object has no attribute 'cpu'")
+
+
 def test_get_model_shim_is_still_needed(probe):
     if importlib.util.find_spec("lightgbm") is None:
         assert probe["never"]["unknown model"] == "ModuleNotFoundError: No module named 'lightgbm'"
@@ -148,6 +160,8 @@ def test_shims_work_whenever_this_package_is_imported(probe, when):
     assert found["wrong case"] == "UserError: unknown model 'srgnn'; did you mean SRGNN?"
     assert found["our model"] == "<class 'recbole_tme.models.tmegnn.TMEGNN'>"
     assert "'state_dict'" in found["checkpoint"] and "'items'" in found["checkpoint"]
+    # The items are of one evaluation, their number is of all.
+    assert found["collector"] == "[('data.num_items', 3), ('rec.items', tensor([1.]))]['data.num_items']"
     assert not found["ray imported"]
     if versions.version_tuple(versions.installed_versions()["pandas"]) >= (3,):
         assert found["stock data set"].startswith("UserError: RecBole's Dataset does not work with pandas 3")

@@ -12,6 +12,7 @@ import torch
 from helpers.stock_recbole import make_data, write_presplit
 
 from recbole_tme.config.load import load_config
+from recbole_tme.config.resolution import OF_LISTS
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.errors import UserError
@@ -286,12 +287,12 @@ def run_script(script, *arguments, cwd):
 @needs_pandas_2
 def test_quick_start(tmp_path):
     write_presplit(make_data(0), tmp_path / "dataset")
-    found = run_script(QUICK_START, json.dumps(SETTINGS), cwd=tmp_path)
-    assert set(found["test"]) == set(found["SRGNN"]) == {"recall@5", "mrr@5"}
+    metrics = [*SETTINGS["metrics"], *OF_LISTS]
+    found = run_script(QUICK_START, json.dumps(SETTINGS | {"metrics": metrics}), cwd=tmp_path)
+    assert set(found["test"]) == set(found["SRGNN"]) == {f"{name.lower()}@5" for name in metrics}
     assert not found["anomaly"]
     assert found["class"] == "recbole_tme.models.tmegnn.TMEGNN"
-    assert found["config"] == [8, True]
-    assert found["topk"][1] == 3
+    assert found["config"] == [8, True] and found["topk"][1] == 3
     assert found["SRGNN class"] == "recbole.model.sequential_recommender.srgnn"
     assert found["reordered"].startswith("UserError: ") and "reordered" in found["reordered"]
     assert "is not a checkpoint" in found["foreign"]
