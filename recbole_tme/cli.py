@@ -24,6 +24,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "data": {
         "prepare": "turn a click log or published files into a data set",
         "audit": "statistics of a data set, and warnings about it",
+        "convert": "a RecBole yaml as ours, and what replaces the rest",
     },
     "train": {
         "run": "train a model, select its epoch, evaluate it once",
