@@ -13,6 +13,7 @@ from recbole_tme.recbole_patches.hooks import install
 if TYPE_CHECKING:
     from recbole_tme.api.comparing import Comparison, compare
     from recbole_tme.api.estimating import estimate
+    from recbole_tme.api.exporting import export_vectors
     from recbole_tme.api.listing import list_datasets, list_keys, list_models, list_runs
     from recbole_tme.api.preparing import Prepared, prepare
     from recbole_tme.api.running import Run, load_run, refit, run
@@ -36,6 +37,7 @@ __all__ = [
     "check_model",
     "compare",
     "estimate",
+    "export_vectors",
     "list_datasets",
     "list_keys",
     "list_models",
@@ -59,6 +61,7 @@ _HOMES = {
     "check_model": "testing",
     "compare": "api.comparing",
     "estimate": "api.estimating",
+    "export_vectors": "api.exporting",
     "list_datasets": "api.listing",
     "list_keys": "api.listing",
     "list_models": "api.listing",

@@ -8,6 +8,7 @@ import pytest
 from helpers.quick_run import quick_run
 from safetensors.numpy import load_file
 
+from recbole_tme import UserError, export_vectors, load_run
 from recbole_tme.cli import main
 from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.vectors import item_vectors
@@ -37,6 +38,17 @@ def test_every_form_holds_the_trained_rows_by_id(finished, tmp_path):
     assert np.array_equal(np.load(tmp_path / "items.npy"), vectors)
     assert np.array_equal(np.loadtxt(tmp_path / "items.tsv", dtype=np.float32, delimiter="\t"), vectors)
     assert (tmp_path / "items.metadata.tsv").read_text(encoding="utf-8").count("\n") == 1 + len(titles)
+
+
+def test_in_python(finished, tmp_path):
+    run = load_run(finished.path)
+    vectors = export_vectors(run, tmp_path / "items.npy")
+    assert np.array_equal(vectors.to_numpy(), item_vectors(read_saved(finished.path)))
+    assert np.array_equal(np.load(tmp_path / "items.npy"), vectors.to_numpy())
+    assert list(vectors.index) == run.recommender.items and vectors.index.name == "item"
+    assert export_vectors(str(finished.path)).equals(vectors)
+    with pytest.raises(UserError, match="exists already"):
+        export_vectors(run, tmp_path / "items.npy")
 
 
 @pytest.mark.parametrize(("name", "word"), [("items.txt", ".parquet"), ("there.csv", "exists already")])
