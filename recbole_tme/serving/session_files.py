@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from recbole_tme.data.readers.columns import LogColumns
 from recbole_tme.data.record import Record
@@ -16,6 +16,8 @@ from recbole_tme.errors import UserError
 
 # What reads logs is imported where one is read: a bundle answers lines without pyarrow and DuckDB.
 STANDARD_INPUT = "standard input"
+# Fewer lines that are all alike may be so by chance; of more lines than these the first ones are looked at.
+_LEAST_LINES, _LOOKED_AT = 20, 100_000
 
 
 class NamedSession(NamedTuple):
@@ -45,10 +47,12 @@ def read_sessions(
     Raises:
         UserError: the file cannot be read, is not UTF-8, or is no such log; names the line.
     """
+    told = form is not None
     if form is None:
         form = "clicks" if columns is not None else _form(source)
     if form == "lines":
-        yield from _lines(source)
+        lines = _lines(source)
+        yield from lines if told else _doubted(lines, source, Record() if record is None else record)
         return
     try:
         from recbole_tme.data.readers.clicklog import read_log
@@ -101,11 +105,63 @@ def _naming(source: str, files: list[Path]) -> Iterator[None]:
 def _lines(source: str) -> Iterator[NamedSession]:
     name = STANDARD_INPUT if source == "-" else source
     try:
-        with nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:
+        with nullcontext(sys.stdin.buffer) if source == "-" else _opened(source) as file:
             for number, line in enumerate(_decoded(file, name), start=1):
                 yield NamedSession(str(number), line.split())
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror or error}); name a file of sessions") from error
+
+
+def _opened(source: str) -> BinaryIO:
+    try:
+        from recbole_tme.data.textfile import open_bytes
+    except ImportError:
+        return open(source, "rb")
+    return open_bytes(Path(source))
+
+
+def _doubted(lines: Iterable[NamedSession], source: str, record: Record) -> Iterator[NamedSession]:
+    """Lines that nobody said are sessions: what cannot be one is refused, and what looks otherwise is warned of.
+
+    Raises:
+        UserError: the first line is a header, JSON or a web page.
+    """
+    name = STANDARD_INPUT if source == "-" else source
+    firsts: set[str] = set()
+    others: set[str] = set()
+    lengths: set[int] = set()
+    n = 0
+    for session in lines:
+        if n == 0 and _is_no_session(session.items):
+            raise UserError(
+                f"{name} line 1: {' '.join(session.items)[:60]!r} is no session of item ids; a click log is read with "
+                "--format=clicks, and lines of sessions whatever they look like with --format=lines"
+            )
+        if session.items:
+            n += 1
+            lengths.add(len(session.items))
+            # Of a long stream the first ones tell.
+            if n <= _LOOKED_AT:
+                firsts.add(session.items[0])
+                others.update(session.items[1:])
+        yield session
+    if n >= _LEAST_LINES and lengths == {2}:
+        record.warn("every line has two ids: if they are a user and an item, say --columns=session_id,item_id")
+    elif n >= _LEAST_LINES and len(firsts) == min(n, _LOOKED_AT) > len(others) > 0:
+        record.warn(
+            "every line begins with another id, of more than there are behind them: if they are of users or sessions, "
+            "cut them off"
+        )
+
+
+def _is_no_session(items: list[str]) -> bool:
+    if not items or items[0][:1] in ("{", "[", "<"):
+        return bool(items)
+    try:
+        from recbole_tme.data.sources import is_header
+    except ImportError:
+        return False
+    return is_header(" ".join(items).encode())
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
