@@ -26,7 +26,7 @@ from recbole_tme.data.readers.lines import FIRST_FIELDS, read_lines
 from recbole_tme.data.readers.pickles import read_pickle
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import SessionData
-from recbole_tme.data.sources import FORMATS, SourceFiles, detect_format, find_files
+from recbole_tme.data.sources import FORMATS, SourceFiles, detect_format, find_files, holds_prefixes
 from recbole_tme.data.split import by_last_click, last_fraction, time_split
 from recbole_tme.data.textfile import reading
 from recbole_tme.errors import UserError
@@ -230,7 +230,9 @@ def _format(paths: list[Path], options: PrepareOptions) -> str:
     if options.format != "auto":
         return options.format
     if options.is_log:
-        return "clicks"
+        # Rows of prefixes may call their session otherwise, too; no other option of logs is theirs.
+        given = {f.name for f in fields(LogColumns)} & set(options.given)
+        return "presplit" if given == {"session"} and all(map(holds_prefixes, paths)) else "clicks"
     formats = {detect_format(path) for path in paths}
     if len(formats) == 1:
         return formats.pop()
@@ -242,12 +244,12 @@ def _read(paths: list[Path], kind: str, options: PrepareOptions, record: Record)
         return read_log(paths, options.log_columns, record)
     if len(paths) > 1:
         raise UserError(f"{paths[0]} and {len(paths) - 1} more: only click logs may come in several files")
-    if options.is_log:
+    if options.is_log and kind != "presplit":
         raise UserError(f"{paths[0]}: read as {kind}; options for the columns of click logs mean nothing here")
     if kind == "pickles":
         found = read_pickle(paths[0])
     elif kind == "presplit":
-        found = read_inter(paths[0], record)
+        found = read_inter(paths[0], record, options.session or "session_id")
     else:
         # Whoever says that these are session lines says that nothing else comes first.
         found = read_lines(paths[0], options.first_field or ("item" if options.format == "lines" else None))

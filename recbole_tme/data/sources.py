@@ -154,10 +154,18 @@ def detect_format(path: Path) -> str:
     ordered = suffix == ".inter" and b"session_id:" in first and b"timestamp" not in first
     if b"item_id_list:" in first or ordered:
         return "presplit"
-    return "clicks" if suffix in _LOG_SUFFIXES or _is_header(first) else "lines"
+    return "clicks" if suffix in _LOG_SUFFIXES or is_header(first) else "lines"
 
 
-def _is_header(line: bytes) -> bool:
+def holds_prefixes(path: Path) -> bool:
+    """Whether a file's rows are prefixes of sessions, as in RecBole's files that are split already."""
+    if form_of(path) != TEXT or encoding_of(path) == "utf-16":
+        return False
+    _, first = next(numbered_lines(path), (0, b""))
+    return b"item_id_list:" in first
+
+
+def is_header(line: bytes) -> bool:
     """Whether a line names columns, rather than items."""
     words = [word.partition(":")[0] for word in re.split(r"[\s,;|\"]+|::", line.decode("utf-8", "replace").lower())]
     return any(word in _COLUMN_NAMES for word in words)

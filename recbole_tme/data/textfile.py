@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import lzma
 import math
 import zlib
@@ -84,7 +85,8 @@ def read_header(path: Path, delimiter: str = "\t", quoting: bool = False, shown:
 
     Args:
         path: the file.
-        delimiter, quoting: see :func:`read_columns`.
+        delimiter: between fields.
+        quoting: whether double quotes around a field are syntax, as in CSV, or part of a name.
         shown: how messages name the file, where ``path`` is a copy of it.
 
     Raises:
@@ -105,15 +107,8 @@ def read_header(path: Path, delimiter: str = "\t", quoting: bool = False, shown:
     return names
 
 
-def read_columns(
-    path: Path,
-    names: Sequence[str],
-    wanted: dict[str, pa.DataType],
-    delimiter: str = "\t",
-    quoting: bool = False,
-    header: bool = True,
-) -> pa.Table:
-    """Read columns of a delimited text file, plain or gzip.
+def read_columns(path: Path, names: Sequence[str], wanted: dict[str, pa.DataType]) -> pa.Table:
+    """Read columns of an atomic file: text with tabs between fields, without quoting, below a header; also compressed.
 
     Nothing is taken for a missing value: ``NA``, ``null`` and ``NaN`` are names like any other in a column of
     tokens, and an error in a column of numbers. Lines that are quite empty are skipped.
@@ -123,9 +118,6 @@ def read_columns(
         names: all its columns in order, under the names to use.
         wanted: the columns to read and their types (``TOKEN``, ``TEXT`` or ``NUMBER``). Tokens must not be empty,
             numbers must be finite.
-        delimiter: one character between fields.
-        quoting: whether double quotes around a field are syntax (CSV) or part of the name (atomic files).
-        header: whether the first line is a header to skip.
 
     Returns:
         One row per line; token columns with one dictionary over the whole file.
@@ -140,10 +132,8 @@ def read_columns(
         with reading(path), open_bytes(path) as file:
             table = pa_csv.read_csv(
                 file,
-                read_options=pa_csv.ReadOptions(column_names=list(names), skip_rows=1 if header else 0),
-                parse_options=pa_csv.ParseOptions(
-                    delimiter=delimiter, quote_char='"' if quoting else False, double_quote=quoting
-                ),
+                read_options=pa_csv.ReadOptions(column_names=list(names), skip_rows=1),
+                parse_options=pa_csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=wanted,
                     include_columns=list(wanted),
@@ -157,19 +147,16 @@ def read_columns(
     except pa.ArrowInvalid as error:
         wrong = str(error).splitlines()[0]
     if table is None or not _is_clean(table, wanted):
-        _explain(path, names, wanted, delimiter, quoting, header)
+        _explain(path, names, wanted)
         raise UserError(f"{path}: {wrong}")
     if table.num_rows == 0:
         raise UserError(f"{path}: a header but no rows; at least one click is needed")
     return table.unify_dictionaries(pool).combine_chunks(pool)
 
 
-def row_line(path: Path, row: int, header: bool = True) -> int:
-    """Number of the line in the file that holds data row ``row`` (counted from 0)."""
-    for k, (number, _) in enumerate(numbered_lines(path)):
-        if k == row + header:
-            return number
-    raise IndexError(row)
+def row_line(path: Path, row: int) -> int:
+    """Number of the line in the file that holds row ``row`` (counted from 0) below the header."""
+    return next(itertools.islice(numbered_lines(path), row + 1, None))[0]
 
 
 def plain_text(strings: pa.StringArray) -> memoryview:
@@ -189,20 +176,15 @@ def _is_clean(table: pa.Table, wanted: dict[str, pa.DataType]) -> bool:
     return True
 
 
-def _explain(path, names, wanted, delimiter, quoting, header) -> None:
+def _explain(path: Path, names: Sequence[str], wanted: dict[str, pa.DataType]) -> None:
     """Walk the file and raise for the first line that is wrong."""
     place = {name: names.index(name) for name in wanted}
-    lines = numbered_lines(path)
-    if header:
-        next(lines, None)
-    for number, line in lines:
+    for number, line in itertools.islice(numbered_lines(path), 1, None):
         where = f"{path} line {number}"
         try:
-            fields = split_fields(line, delimiter, quoting)
+            fields = line.decode("utf-8").split("\t")
         except UnicodeDecodeError:
             raise UserError(f"{where}: not UTF-8 text; convert the file (iconv -t UTF-8)") from None
-        except csv.Error as error:
-            raise UserError(f"{where}: {error}") from None
         if len(fields) != len(names):
             raise UserError(f"{where}: {len(fields)} fields where the header has {len(names)}")
         for name, kind in wanted.items():

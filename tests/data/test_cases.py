@@ -206,3 +206,16 @@ def test_several_headers_in_another_order_and_a_misfit(tmp_path):
     shutil.copy(CASES / "log2.jsonl", tmp_path / "log" / "c.jsonl")
     with pytest.raises(UserError, match=r"c\.jsonl is json"):
         prepare(tmp_path / "log", "e", tmp_path)
+
+
+def test_rows_of_prefixes_are_never_taken_for_clicks(tmp_path):
+    shutil.copytree(CASES / "bmpad", tmp_path / "x")
+    for path in (tmp_path / "x").iterdir():
+        path.write_text(path.read_text().replace("session_id:", "user_id:"))
+    with pytest.raises(UserError, match=r"unknown column 'user_id:token'.*--session user_id --item item_id"):
+        prepare(tmp_path / "x", "d", tmp_path / "out")
+    folder = prepare(tmp_path / "x", "d", tmp_path / "out", session="user_id")
+    assert counts(folder) == counts(prepare(CASES / "bmpad", "e", tmp_path / "out"))
+    for options in ({"file_order": True}, {"session": "user_id", "item": "item_id", "file_order": True}):
+        with pytest.raises(UserError, match="prefixes of sessions"):
+            prepare(tmp_path / "x", "f", tmp_path / "out", **options)

@@ -27,8 +27,6 @@ from recbole_tme.data.sessions import Sessions
 from recbole_tme.data.times import Times, read_times, to_seconds
 from recbole_tme.errors import UserError
 
-# Blanks that are cut off an id's ends. Other Unicode spaces may be part of a name.
-_BLANKS = "' \t\r\n'"
 # Between the parts of a session's name that several columns make.
 _JOIN = ","
 # Types whose values may be ids; those of a date may be part of a session's.
@@ -151,11 +149,10 @@ def _stage(database: Engine, table: Table, found: FoundColumns, where: str | Non
 def _selection(table: Table, found: FoundColumns, where: str | None) -> str:
     refuse_many(table, [*found.content, *filter(None, [found.title])])
     keys, item = [_as_text(table, key) for key in found.keys], _as_text(table, found.item)
-    blanks = [f"{value} <> trim({value}, {_BLANKS})" for value in (*keys, item)]
-    parts = [f"nullif(trim({key}, {_BLANKS}), '')" for key in keys]
+    blanks = [f"{value} <> {sql.trimmed(value)}" for value in (*keys, item)]
     values = {
-        "session": f" || {sql.text(_JOIN)} || ".join(parts),
-        "item": f"nullif(trim({item}, {_BLANKS}), '')",
+        "session": f" || {sql.text(_JOIN)} || ".join(map(sql.trimmed, keys)),
+        "item": sql.trimmed(item),
         "time": _value(table, found.time),
         "tie": _value(table, found.tie_break),
         "title": "NULL" if found.title is None else text_of(found.title),
@@ -188,7 +185,7 @@ def _value(table: Table, column: str | None) -> str:
     if column is None:
         return "NULL"
     value = sql.name(column)
-    return f"nullif(trim({value}, {_BLANKS}), '')" if table.types[column] == "VARCHAR" else value
+    return sql.trimmed(value) if table.types[column] == "VARCHAR" else value
 
 
 def _check_rows(database: Engine, table: Table, found: FoundColumns, columns: LogColumns, record: Record) -> None:

@@ -154,6 +154,11 @@ def find_columns(columns: LogColumns, names: Sequence[str], shown: str, needs_ti
             f"(its columns: {', '.join(names)[:200]}); name the {role} column (--{role}){hint}"
         )
 
+    if "item_id_list" in names:
+        raise UserError(
+            f"{shown}: rows are prefixes of sessions (item_id_list), not clicks; recbole-tme prepare reads them "
+            "without column options, or with --session alone"
+        )
     if columns.user is not None:
         keys = [found("user", columns.user, ())]
     elif columns.session is not None and columns.session not in names and "," in columns.session:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # What the engine itself may hold; beyond it, it works from files in the scratch folder.
 MEMORY = "1GB"
 THREADS = 4
+_ENDS = "\t\r\n"
+_BLANKS = f" {_ENDS}"
 
 
 class Engine:
@@ -59,7 +61,15 @@ class Engine:
                 "sorting the log needs more room than the temporary folder has; set TMPDIR to a folder on a larger disk"
             ) from None
         except self._duckdb.Error as error:
-            raise QueryError(str(error).split("\n")[0]) from None
+            if "duckdb_temp" in str(error) or "No space left" in str(error):
+                raise UserError(
+                    f"the temporary folder cannot be written to ({_first_line(error)}); set TMPDIR to another"
+                ) from None
+            raise QueryError(_first_line(error)) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]
 
 
 class QueryError(Exception):
@@ -83,22 +93,20 @@ def engine() -> Iterator[Engine]:
             f"reading click logs needs {error.name}, which is not installed: pip install duckdb pyarrow"
         ) from None
     with tempfile.TemporaryDirectory(prefix="recbole-tme-") as folder:
-        try:
-            connection = duckdb.connect(
-                str(Path(folder) / "log.duckdb"),
-                config={
-                    "memory_limit": MEMORY,
-                    "threads": THREADS,
-                    "temp_directory": folder,
-                    "preserve_insertion_order": True,
-                    "autoinstall_known_extensions": False,
-                    "autoload_known_extensions": False,
-                    "enable_external_file_cache": False,
-                },
-            )
-        except duckdb.IOException as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"the temporary folder {folder} cannot be written to ({reason}); set TMPDIR") from None
+        # Beyond the limit, tables of a database in memory lie in the scratch folder. A database in a file would
+        # write all of them, compressed, which costs as much as reading a log.
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": MEMORY,
+                "threads": THREADS,
+                "temp_directory": folder,
+                "preserve_insertion_order": True,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "enable_external_file_cache": False,
+            },
+        )
         try:
             connection.execute("SET TimeZone = 'UTC'")
             # In a notebook without ipywidgets the bar is off already, and DuckDB refuses to be told so.
@@ -117,3 +125,22 @@ def text(value: str) -> str:
 def name(column: str) -> str:
     """A column name as SQL writes it."""
     return '"' + column.replace('"', '""') + '"'
+
+
+def trimmed(value: str) -> str:
+    """The SQL expression of a text without blanks, tabs and ends of lines around it; NULL where nothing is left.
+
+    Other Unicode spaces, which the engine's trim of one argument cuts off, may be part of a name.
+    """
+    # To trim takes several times as long as to look whether there is anything to trim.
+    return f"nullif(CASE WHEN {_has_any(value, _BLANKS)} THEN trim({value}, {text(_BLANKS)}) ELSE {value} END, '')"
+
+
+def one_line(value: str) -> str:
+    """As :func:`trimmed`; tabs and ends of lines within are a blank."""
+    joined = rf"regexp_replace({value}, ' *[\t\r\n]+ *', ' ', 'g')"
+    return f"nullif(trim(CASE WHEN {_has_any(value, _ENDS)} THEN {joined} ELSE {value} END, ' '), '')"
+
+
+def _has_any(value: str, marks: str) -> str:
+    return " OR ".join(f"contains({value}, {text(mark)})" for mark in marks)

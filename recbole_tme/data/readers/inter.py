@@ -20,17 +20,18 @@ COLUMNS = {"session_id": "token", "item_id": "token", "timestamp": "float", "is_
 _REQUIRED = ("session_id", "item_id")
 
 
-def read_inter(path: Path, record: Record | None = None) -> NamedSessions:
+def read_inter(path: Path, record: Record | None = None, session: str = "session_id") -> NamedSessions:
     """Read one ``.inter`` file, of clicks or of prefix rows, plain or compressed.
 
     Args:
         path: the file.
         record: warnings are added here.
+        session: what the column of sessions is called.
 
     Raises:
         UserError: naming the file, and the line where there is one.
     """
-    header = read_header(path)
+    header = [_renamed(field, session) for field in read_header(path)]
     if any(field.partition(":")[0] == "item_id_list" for field in header):
         found = presplit.read_presplit(path, check_header(path, header, presplit.COLUMNS, presplit.COLUMNS), record)
     else:
@@ -38,6 +39,11 @@ def read_inter(path: Path, record: Record | None = None) -> NamedSessions:
     if len(found.sessions) == len(found.sessions.items):
         raise UserError(f"{path}: every session has one click only, so that there is nothing to predict")
     return found
+
+
+def _renamed(field: str, session: str) -> str:
+    name, colon, kind = field.partition(":")
+    return f"session_id{colon}{kind}" if name == session else field
 
 
 def check_header(path: Path, header: list[str], known: dict[str, str], required: Iterable[str]) -> list[str]:
@@ -54,10 +60,13 @@ def check_header(path: Path, header: list[str], known: dict[str, str], required:
         if len(header) == 1 and " " in field:
             raise UserError(f"{where}: columns are separated by tabs, not spaces")
         if name not in known:
+            there = [other.partition(":")[0] for other in header]
+            session = "session_id" if "session_id" in there else name
+            item = "item_id" if "item_id" in there else "COLUMN"
             raise UserError(
                 f"{where}: unknown column {field!r}{did_you_mean(name, known)} "
                 f"(known: {', '.join(f'{n}:{k}' for n, k in known.items())}); files with other columns are read by "
-                f"recbole-tme prepare --session COLUMN --item COLUMN --time COLUMN"
+                f"recbole-tme prepare {path.parent} --session {session} --item {item} ..."
             )
         if kind != known[name]:
             raise UserError(f"{where}: column {field!r} must be {name}:{known[name]}")

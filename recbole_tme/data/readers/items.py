@@ -90,7 +90,7 @@ def read_item_columns(path: Path, item_id: str | None = None) -> tuple[list[str]
 def text_of(column: str) -> str:
     """The SQL expression of a column's values as text on one line, without blanks at its ends; NULL where it is
     empty."""
-    return rf"nullif(trim(regexp_replace(CAST({sql.name(column)} AS VARCHAR), ' *[\t\r\n]+ *', ' ', 'g')), '')"
+    return sql.one_line(f"CAST({sql.name(column)} AS VARCHAR)")
 
 
 def refuse_many(table: Table, columns: Iterable[str]) -> None:

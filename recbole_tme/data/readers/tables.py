@@ -78,9 +78,7 @@ def open_table(
     plain = [unpack(path, form, encoding, engine.scratch) for path, form in zip(files, forms)]
     if forms[0] == TEXT:
         return _text(engine, list(files), plain, layout, fits, typed)
-    if forms[0] == JSON:
-        return _json(engine, list(files), plain, typed)
-    return _parquet(engine, list(files), plain)
+    return _records(engine, list(files), plain, JSON if forms[0] == JSON else PARQUET, typed)
 
 
 def _text(engine, files, plain, layout, fits, typed) -> Table:
@@ -120,66 +118,48 @@ def _text_of(engine, files, plain, forms: list[Delimited], typed, normalised: bo
     return Table(engine, relation, types, place, mend, files, TEXT, guessed)
 
 
-def _json(engine, files, plain, typed) -> Table:
+def _records(engine, files, plain, form: str, typed: bool) -> Table:
+    """A table of JSON, whose values are read as text, or of Parquet."""
+
     def failing(complaint: str) -> Table:
         # The engine names the copy that it reads.
         for path, copy in zip(files, plain):
-            complaint = complaint.replace(str(copy), str(path))
+            complaint = complaint.replace(str(copy), str(path)).removeprefix("Invalid Input Error: ")
+        if form == PARQUET:
+            raise UserError(f"{files[0]}: a damaged Parquet file ({complaint})")
         where = complaint if any(str(path) in complaint for path in files) else f"{files[0]}: {complaint}"
-        raise UserError(f"{where.removeprefix('Invalid Input Error: ')}; one JSON object a line, or one array of them")
+        raise UserError(f"{where}; one JSON object a line, or one array of them")
 
-    forms = ["array" if _begins_with_bracket(copy) else "newline_delimited" for copy in plain]
+    def read(paths: list[Path], kind: str, columns: str = "") -> str:
+        if form == PARQUET:
+            return f"read_parquet({_paths(paths)}, hive_partitioning=false)"
+        return f"read_json({_paths(paths)}, format='{kind}'{columns})"
+
+    forms = ["array" if form == JSON and _begins_with_bracket(copy) else "newline_delimited" for copy in plain]
     try:
-        found = [engine.describe(f"read_json({_paths([c])}, format='{f}')") for c, f in zip(plain, forms)]
+        found = [engine.describe(read([copy], kind)) for copy, kind in zip(plain, forms)]
+        kinds = {key: kind for columns in reversed(found) for key, kind in columns.items()}
+        kinds = {key: kinds[key] for key in dict.fromkeys(key for columns in found for key in columns)}
+        nested = [key for key, kind in kinds.items() if _NESTED.match(kind)]
+        inner = _inner(engine, read(plain[:1], forms[0]), nested)
     except QueryError as error:
         failing(str(error))
-    names = dict.fromkeys(key for columns in found for key in columns)
-    kinds = {key: next(columns[key] for columns in found if key in columns) for key in names}
-    nested = [key for key, kind in kinds.items() if _NESTED.match(kind)]
-    inner = _inner(engine, f"read_json({_paths(plain[:1])}, format='{forms[0]}')", nested)
-    read_as = {key: "VARCHAR" for key in kinds}
+    as_text = dict.fromkeys(kinds, "VARCHAR")
     if inner:
-        read_as[nested[0]] = "STRUCT(" + ", ".join(f"{sql.name(key)} VARCHAR" for key in inner) + ")[]"
-    columns = ", ".join(f"{sql.name(key)}: {sql.text(kind)}" for key, kind in read_as.items())
+        as_text[nested[0]] = "STRUCT(" + ", ".join(f"{sql.name(key)} VARCHAR" for key in inner) + ")[]"
+    listed = ", ".join(f"{sql.name(key)}: {sql.text(kind)}" for key, kind in as_text.items())
 
     def select(k: int) -> Callable[[list[Path]], str]:
-        return lambda paths: _unnested(
-            f"read_json({_paths(paths)}, format='{forms[k]}', columns={{{columns}}})", nested, inner
-        )
+        return lambda paths: _unnested(read(paths, forms[k], f", columns={{{listed}}}"), nested, inner)
 
     order, relation = _union(files, plain, forms, select)
     files, plain, forms = ([some[k] for k in order] for some in (files, plain, forms))
-    outer = {key: kind for key, kind in kinds.items() if not inner or key != nested[0]}
-    guessed = {**outer, **inner}
-    types = {**dict.fromkeys(guessed, "VARCHAR"), **dict.fromkeys(_partition(files[0]), "VARCHAR")}
-    unit = "click" if inner else "record"
+    own = {key: kind for key, kind in kinds.items() if not inner or key != nested[0]} | inner
+    types = (own if form == PARQUET else dict.fromkeys(own, "VARCHAR")) | dict.fromkeys(_partition(files[0]), "VARCHAR")
     counted = [f"SELECT count(*) FROM {select(k)([copy])}" for k, copy in enumerate(plain)]
+    unit = "row" if form == PARQUET else "click" if inner else "record"
     place = _counting(engine, files, counted, unit)
-    return Table(engine, relation, types, place, failing, files, JSON, guessed if typed else {})
-
-
-def _parquet(engine, files, plain) -> Table:
-    def failing(complaint: str) -> Table:
-        for path, copy in zip(files, plain):
-            complaint = complaint.replace(str(copy), str(path))
-        raise UserError(f"{files[0]}: a damaged Parquet file ({complaint})")
-
-    try:
-        kinds = engine.describe(f"read_parquet({_paths(plain)}, hive_partitioning=false)")
-        nested = [key for key, kind in kinds.items() if _NESTED.match(kind)]
-        inner = _inner(engine, f"read_parquet({_paths(plain)}, hive_partitioning=false)", nested)
-    except QueryError as error:
-        failing(str(error))
-
-    def select(k: int) -> Callable[[list[Path]], str]:
-        return lambda paths: _unnested(f"read_parquet({_paths(paths)}, hive_partitioning=false)", nested, inner)
-
-    order, relation = _union(files, plain, [0] * len(files), select)
-    files, plain = ([some[k] for k in order] for some in (files, plain))
-    outer = {key: kind for key, kind in kinds.items() if not inner or key != nested[0]}
-    types = {**outer, **inner, **dict.fromkeys(_partition(files[0]), "VARCHAR")}
-    counted = [f"SELECT count(*) FROM {select(k)([copy])}" for k, copy in enumerate(plain)]
-    return Table(engine, relation, types, _counting(engine, files, counted, "row"), failing, files, PARQUET)
+    return Table(engine, relation, types, place, failing, files, form, own if typed and form == JSON else {})
 
 
 def _union(files, plain, forms, select) -> tuple[list[int], str]:
