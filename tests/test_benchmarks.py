@@ -26,6 +26,7 @@ TOY = "--data {toy} --name toy"
         f"evaluation.py {TOY} --rounds 1 --instances 200 --as-shipped",
         f"stacks.py {sys.executable} {sys.executable} {TOY} --rounds 1 --steps 1 --instances 100 --epochs 1",
         "nightly.py --data {toy} --name toy --model=SRGNN --least-sessions 1 --first-days 1",
+        "cold_items.py --models SRGNN --seeds 1 --epochs 1",
         "clicks.py --clicks 3000 --repeats 1",
         "processes.py --items 500 --steps 2 --batch-size 64",
         "large_log.py --clicks 6000 --steps 2 --eval-sample 20",

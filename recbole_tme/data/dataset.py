@@ -13,6 +13,7 @@ import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_tme.data.item_features import item_features
 from recbole_tme.data.prefixes import prefix_table
 from recbole_tme.data.sessions import SessionData
 
@@ -29,11 +30,17 @@ class SessionDataset(SequentialDataset):
         data: the sessions of each split.
 
     Raises:
-        UserError: a split has no instance, or ``MAX_ITEM_LIST_LENGTH`` or ``padding`` has an impossible value.
+        UserError: a split has no instance, ``MAX_ITEM_LIST_LENGTH`` or ``padding`` has an impossible value, or as
+            :func:`~recbole_tme.data.item_features.item_features`.
     """
 
     def __init__(self, config, data: SessionData):
         self.item_tokens = data.tokens
+        self.item_features = None
+        if config["item_content"] or config["item_vectors"]:
+            self.item_features = item_features(
+                data, config["item_content"], config["item_vectors"], config["content_size"]
+            )
         self.inter_feat, self.session_names, self.split_rows = prefix_table(config, data)
         super().__init__(config)
 

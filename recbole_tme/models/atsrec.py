@@ -17,6 +17,7 @@ from recbole_tme.models.builtin.discovery import has_plain_softmax
 from recbole_tme.models.foundation import SequentialRecommender
 from recbole_tme.models.plain_softmax import fused_loss, session_vectors
 from recbole_tme.nn.adversarial import add_gradients, fgm, fgsm, free, output_attack, pgd, with_gradient
+from recbole_tme.nn.item_content import content_of
 from recbole_tme.utils.randomness import replaying, rng_state
 
 
@@ -65,6 +66,8 @@ class ATSRec(SequentialRecommender):
                 f"backbone: {registry.registered_name(self.backbone_class)} has no item_embedding to perturb; "
                 f"choose a model that learns one, such as TMEGNN or SASRec"
             )
+        if content_of(self.item_embedding) is not None:
+            raise UserError("item_content, item_vectors: ATSRec moves a table that is learned whole; leave them out")
         self.check_settings(config)
         self.adv_weight = config["adv_weight"]
         self.adv_attack = config["adv_attack"]

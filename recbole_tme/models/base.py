@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_tme.errors import UserError, WrongResult
 from recbole_tme.models.foundation import InputType, SequentialRecommender
+from recbole_tme.nn.item_content import add_content, fix_content
 from recbole_tme.nn.losses import catalogue_cross_entropy
 from recbole_tme.nn.readout import shares
 from recbole_tme.nn.row_optim import RowEmbedding
@@ -126,6 +127,23 @@ class SessionRecommender(SequentialRecommender):
             self.item_embedding = nn.Embedding(self.n_items, self.embedding_size, padding_idx=0)
         else:
             self.item_embedding = RowEmbedding(self.n_items, self.embedding_size)
+        if config["item_content"] or config["item_vectors"]:
+            self._add_content(config, dataset)
+
+    def _add_content(self, config, dataset) -> None:
+        if self.loss_type != "full":
+            raise UserError(
+                "item_content: with item_vectors, too, every item vector changes in every step; set loss_type: full"
+            )
+        features = torch.zeros(self.n_items, config["content_size"])
+        is_trained = torch.zeros(self.n_items, dtype=torch.bool)
+        # A catalogue alone has neither; they are among the weights.
+        if hasattr(dataset, "inter_feat"):
+            if getattr(dataset, "item_features", None) is None:
+                raise UserError("item_content: RecBole's own data set knows no content of items; use recbole-tme run")
+            features = torch.from_numpy(dataset.item_features)
+            is_trained[dataset.inter_feat.clicks.long()] = True
+        add_content(self.item_embedding, features, is_trained, config["content_dropout"])
 
     def reset_parameters(self) -> None:
         """Draw every parameter from U(-1/sqrt(d), 1/sqrt(d)), the field's choice and part of the model."""
@@ -242,6 +260,7 @@ class SessionRecommender(SequentialRecommender):
     def freeze(self) -> None:
         """Put what is made from the weights alone in their place, before the model is exported; it then predicts what
         it did, up to rounding, and cannot be trained."""
+        fix_content(self.item_embedding)
 
     def score_items(self, encoded: Encoded, items: Tensor) -> Tensor:
         """Score of one item per session, ``[B]`` long -> ``[B]``."""

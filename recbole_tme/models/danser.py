@@ -129,6 +129,7 @@ class DANSeR(SessionRecommender):
         return super().train(mode)
 
     def freeze(self) -> None:
+        super().freeze()
         with torch.no_grad():
             self.item_embedding.weight.copy_(self.item_vectors())
         self._frozen = True

@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 # The numbers of the known items of each session, and the names of the unknown ones.
 Best = tuple[np.ndarray, np.ndarray]
 Asked = Sequence[tuple[list[int], list[str]]]
-
 # Sets of rules that are kept in numbers: some bytes for every item and set.
 KEPT_RULES = 16
 # None, one set of rules, or several that hold together.

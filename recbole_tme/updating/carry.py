@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from recbole_tme.data.sessions import Sessions
 from recbole_tme.errors import UserError
+from recbole_tme.nn.item_content import ItemContent, content_of
 
+# An embedding's own weight where content is added to it.
+LEARNED = "parametrizations.weight.original"
 # A new item that only other new items were clicked beside gets their vectors, once those have some.
 PASSES = 3
 
@@ -105,8 +108,9 @@ def carry_over(model: nn.Module, weights: Mapping[str, Tensor], new_items: NewIt
     n_new = len(new_items.rows)
     moved = n_old != n_new or (new_items.rows != np.arange(n_new)).any()
     tables = {
-        _joined(name, "weight")
+        _joined(name, weight)
         for name, module in model.named_modules()
+        for weight in ("weight", LEARNED)
         if isinstance(module, nn.Embedding) and module.num_embeddings == n_new
     }
     with torch.no_grad():
@@ -128,6 +132,26 @@ def carry_over(model: nn.Module, weights: Mapping[str, Tensor], new_items: NewIt
                     "model cannot be updated, train a new one (recbole-tme run)"
                 )
             own.copy_(value)
+        for name, module in model.named_modules():
+            content = content_of(module)
+            if content is not None:
+                _carry_content(module, content, weights, _joined(name, "parametrizations.weight.0.features"), new_items)
+
+
+def _carry_content(
+    embedding: nn.Module, content: ItemContent, weights: Mapping[str, Tensor], name: str, new_items: NewItems
+) -> None:
+    """Turn the map of content, which was carried over, to the new catalogue's features, in place.
+
+    Features are made anew for each catalogue, and their directions turn. Those of the known items say how: the map is
+    changed so that known items' content gives what it gave. New items with content begin with it alone.
+    """
+    known, is_new = np.flatnonzero(new_items.rows > 0), torch.from_numpy(new_items.rows < 0)
+    before = weights[name].cpu().double()[new_items.rows[known]]
+    turned = torch.linalg.lstsq(content.features.cpu().double()[known], before, driver="gelsd").solution
+    content.map.weight.copy_(content.map.weight.cpu().double() @ turned.T)
+    table = embedding.get_parameter(LEARNED)
+    table[is_new.to(table.device) & (content.features != 0).any(1)] = 0
 
 
 def _learnt(model: nn.Module):

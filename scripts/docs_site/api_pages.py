@@ -11,7 +11,7 @@ import recbole_tme
 
 ROOT = Path(__file__).parents[2]
 GROUPS = {
-    "Train": ("run", "Run", "load_run", "refit", "estimate"),
+    "Train": ("run", "Run", "load_run", "refit", "update", "Updated", "estimate"),
     "Compare and tune": ("compare", "Comparison", "tune", "Study"),
     "Data": ("prepare", "Prepared"),
     "Recommend": ("Recommender",),
