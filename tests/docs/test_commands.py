@@ -114,6 +114,14 @@ def without_ray(monkeypatch):
 
 
 @pytest.fixture
+def without_estimates(monkeypatch):
+    """Comparisons are checked; no step of any model is timed (tests/experiment/ times some)."""
+    from recbole_tme.api import estimating
+
+    monkeypatch.setattr(estimating, "plan_estimates", lambda *_: [])
+
+
+@pytest.fixture
 def without_waiting(monkeypatch):
     """Servers are built, and end instead of listening; their apps are kept."""
     from recbole_tme.serving.server import serve
@@ -162,7 +170,7 @@ def _placeholders(word: str, folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [one for one in OURS if one.arguments[0] not in WITHOUT_DATA], ids=name_of)
-def test_it_does_what_it_says(command, made, monkeypatch, without_ray, without_waiting, capsys):
+def test_it_does_what_it_says(command, made, monkeypatch, without_ray, without_estimates, without_waiting, capsys):
     monkeypatch.chdir(made)
     words = quickly(command.arguments, made)
     if words[0] == "bundle":

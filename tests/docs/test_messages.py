@@ -54,4 +54,7 @@ def test_every_model_has_a_page_and_every_key_of_recbole_a_row():
     names = model_names()
     assert {"TMEGNN", "DANSeR", "VSTAN"} <= set(names) and all(f"[{name}]({name}.md)" in index_page() for name in names)
     rows = recbole_keys()
-    assert "| `checkpoint_dir` | an error when set:" in rows and "| `epochs` | default `20` instead of `300`" in rows
+    assert (
+        "| `checkpoint_dir` | an error when set; instead: run_dir" in rows
+        and "| `epochs` | default `20` instead of `300`" in rows
+    )
