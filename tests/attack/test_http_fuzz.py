@@ -21,6 +21,7 @@ from recbole_tme.serving.bundle import pack
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.server.app import make_app
 from recbole_tme.serving.server.models import Models, Served
+from tests.helpers.tally import TRIED
 from tests.helpers.untrained import untrained
 
 pytestmark = pytest.mark.slow
@@ -97,6 +98,7 @@ def described(client):
 
 def check(response, operation, described, started):
     """An answer of a status that is described, of the shape that is described, and soon."""
+    TRIED["requests"] += 1
     what = f"{response.request.method} {response.request.url}: {response.status_code} {response.text[:300]}"
     assert time.monotonic() - started < 10, what
     assert response.status_code != 500 and str(response.status_code) in operation["responses"], what

@@ -14,6 +14,7 @@ from recbole_tme.cli import main
 from recbole_tme.config.load import load_config
 from recbole_tme.experiment.run import run
 from recbole_tme.runs.checkpoint import load_checkpoint
+from tests.helpers.tally import TRIED
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,7 @@ def commands(folder, directory):
 
 def endure(words, capfd, what):
     """Run a command in this process: it ends by itself, with one line of error or none."""
+    TRIED["commands"] += 1
     try:
         code = main(words)
     except SystemExit as exit_:

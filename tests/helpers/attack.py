@@ -23,6 +23,7 @@ from pathlib import Path
 
 from recbole_tme.cli import main
 from recbole_tme.utils import files
+from tests.helpers.tally import TRIED
 
 ENDS = (0, 1, 2, 130)
 PACKAGE = Path(files.__file__).parents[1]
@@ -104,6 +105,7 @@ def command(*words, before=None, seconds: float = 120) -> Outcome:
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     for read in printed:
         os.close(read)
+    TRIED["kills" if code == -signal.SIGKILL else "commands"] += 1
     return Outcome(code, *(text.decode(errors="replace") for text in printed.values()))
 
 
