@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
@@ -14,7 +17,12 @@ from recbole_tme.commands.log_columns import add_column_arguments, log_columns
 from recbole_tme.commands.model_options import add_model_options
 from recbole_tme.errors import UserError
 
+if TYPE_CHECKING:
+    from recbole_tme.serving.recommender import Recommender
+    from recbole_tme.serving.spread import Answers
+
 FORMATS = ("clicks", "lines")
+MOST_PROCESSES = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, default=20, help="items per session (default: %(default)s)")
     parser.add_argument("--exclude_seen", action="store_true", help="leave out the items of the session itself")
     add_model_options(parser)
+    many = parser.add_argument_group("many sessions; the answers and their order are the same")
+    many.add_argument("--processes", type=int, help="of this machine, on the CPU without an index (default: its cores)")
+    many.add_argument(
+        "--ray-address", help="a running Ray cluster that sees the same files: auto, or HOST:PORT of its head"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         UserError: the model cannot be loaded, an option is impossible, the input is empty or not well formed, or the
             output cannot be written.
     """
+    import torch
+
     from recbole_tme.data.record import Record
     from recbole_tme.serving.recommend import write, write_recommendations
     from recbole_tme.serving.recommender import Recommender
@@ -63,6 +78,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("give --session with item ids, or --input with a file of sessions")
     options.load_plugins(args)
     rules = None if args.rules is None else Rules.given(args.rules)
+    processes = checked_processes(args)
+    if processes > 1:
+        # What is forked later must not have started threads of its own.
+        torch.set_num_threads(1)
     recommender = Recommender.load(args.run, args.device, args.index, args.items)
     if recommender.index is not None and recommender.index.is_new:
         print(f"note: {recommender.index}", file=sys.stderr)
@@ -78,17 +97,56 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.input}: holds no session; give a session per line, or a click log")
     # Silent unless standard error is a terminal.
     shown = tqdm(itertools.chain([first], sessions), unit=" sessions", disable=None if args.input else True)
-    wanted = {"k": args.k, "exclude_seen": args.exclude_seen, "rules": rules}
-    if args.output is None:
-        skipped = write_recommendations(recommender, shown, sys.stdout, **wanted)
-        sys.stdout.flush()
-    else:
-        with replacing(args.output) as file:
-            skipped = write(recommender, shown, file, args.output.suffix.lower(), **wanted)
+    wanted: dict[str, Any] = {"k": args.k, "exclude_seen": args.exclude_seen, "rules": rules}
+    with answering(args, recommender, processes) as wanted["answers"]:
+        if args.output is None:
+            skipped = write_recommendations(recommender, shown, sys.stdout, **wanted)
+            sys.stdout.flush()
+        else:
+            with replacing(args.output) as file:
+                skipped = write(recommender, shown, file, args.output.suffix.lower(), **wanted)
     for line in str(record).splitlines():
         print(f"note: {line}", file=sys.stderr)
     print(f"note: {skipped.summary}", file=sys.stderr)
     return 0
+
+
+def checked_processes(args: argparse.Namespace) -> int:
+    """How many processes of this machine answer.
+
+    Raises:
+        UserError: an impossible number, or one together with what cannot be shared.
+    """
+    from recbole_tme.utils.hardware import local_cpus
+
+    alone = args.device != "cpu" or args.index is not None or args.ray_address is not None or args.input in (None, "-")
+    if args.processes is None:
+        return 1 if alone else local_cpus()
+    if not 1 <= args.processes <= MOST_PROCESSES:
+        raise UserError(f"--processes={args.processes}: must be from 1 to {MOST_PROCESSES}")
+    if args.processes > 1 and alone:
+        raise UserError("--processes: answers files alone, on the CPU, without --index and --ray-address; leave it out")
+    return args.processes
+
+
+@contextmanager
+def answering(args: argparse.Namespace, recommender: Recommender, processes: int) -> Iterator[Answers]:
+    """What answers, while the block lasts.
+
+    Raises:
+        UserError: nothing answers at the address of the cluster.
+    """
+    from recbole_tme.serving.spread import Loading, on_cluster, on_cores
+
+    if args.ray_address is None:
+        yield on_cores(recommender, processes)
+        return
+    from recbole_tme.experiment.cluster import connected
+
+    places = [None if path is None else Path(path).absolute() for path in (args.run, args.items)]
+    plugins = tuple(Path(file).absolute() for file in args.plugin)
+    with connected(args.ray_address):
+        yield on_cluster(Loading(places[0], args.device, args.index, places[1], plugins))
 
 
 def _columns(args: argparse.Namespace):

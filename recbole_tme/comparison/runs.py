@@ -25,10 +25,9 @@ from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.experiment.cluster import Resources, call_all, connected
 from recbole_tme.experiment.loading import find_run
-from recbole_tme.experiment.parallel import end_with_parent
 from recbole_tme.experiment.run import run
 from recbole_tme.utils.files import writing
-from recbole_tme.utils.processes import without_main_module
+from recbole_tme.utils.processes import end_with_parent, without_main_module
 
 # Seconds that a process has to end by itself once it is told to.
 GRACE = 5

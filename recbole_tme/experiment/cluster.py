@@ -22,6 +22,7 @@ import torch
 from recbole_tme.data.locate import CACHE_VARIABLE
 from recbole_tme.errors import UserError
 from recbole_tme.experiment import ray_versions
+from recbole_tme.utils.hardware import local_cpus
 from recbole_tme.utils.orphans import watched
 from recbole_tme.utils.processes import environment
 
@@ -212,11 +213,6 @@ def worker_environment(resources: Resources) -> dict[str, str]:
     if os.environ.get(CACHE_VARIABLE):
         variables[CACHE_VARIABLE] = str(Path(os.environ[CACHE_VARIABLE]).absolute())
     return variables
-
-
-def local_cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_resources(resources: Resources) -> None:

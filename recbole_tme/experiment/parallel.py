@@ -8,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import multiprocessing
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.errors import UserError
 from recbole_tme.nn import distributed
-from recbole_tme.utils.processes import without_main_module
+from recbole_tme.utils.processes import end_with_parent, without_main_module
 
 # Seconds that processes have to end by themselves once one has failed.
 GRACE = 10
@@ -82,17 +81,6 @@ def _work(rank: int, size: int, meeting_point: Path, results, errors, function, 
         raise SystemExit(2) from None
     if rank == 0:
         results.put(result)
-
-
-def end_with_parent() -> None:
-    """End this process once its parent has ended.
-
-    A killed parent ends nobody, and torch's own signal is lost on processes that ignore interrupts.
-    """
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "called in the main process"
-    connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 def _reason(errors, processes) -> UserError | None:

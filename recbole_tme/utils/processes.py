@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import connection
 
 
 @contextmanager
@@ -39,3 +41,14 @@ def environment(**variables: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def end_with_parent() -> None:
+    """End this process once its parent has ended.
+
+    A killed parent ends nobody, and torch's own signal is lost on processes that ignore interrupts.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "called in the main process"
+    connection.wait([parent.sentinel])
+    os._exit(1)
