@@ -143,10 +143,11 @@ def answering(args: argparse.Namespace, recommender: Recommender, processes: int
         return
     from recbole_tme.experiment.cluster import connected
 
-    places = [None if path is None else Path(path).absolute() for path in (args.run, args.items)]
+    items = None if args.items is None else args.items.absolute()
     plugins = tuple(Path(file).absolute() for file in args.plugin)
+    loading = Loading(options.run_path(args).absolute(), args.device, args.index, items, plugins)
     with connected(args.ray_address):
-        yield on_cluster(Loading(places[0], args.device, args.index, places[1], plugins))
+        yield on_cluster(loading)
 
 
 def _columns(args: argparse.Namespace):
