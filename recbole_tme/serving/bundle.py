@@ -1,10 +1,10 @@
 """``recbole-tme bundle``: a trained model in one folder, to pass on: plain data with checksums.
 
-A bundle holds ``bundle.json`` (format and version, the model's name and settings, and size and SHA-256 of the other
-files and of itself), ``model.safetensors`` (the weights) and ``catalogue.json`` (item ids, their clicks in training and
-their titles). Nothing in it is pickled and loading it runs no code of it. One of our own models needs no RecBole to be
-loaded, only torch, numpy, safetensors and PyYAML (pandas too for a DataFrame, scipy for ``SR`` and ``LastItemKNN``);
-RecBole's own models need it, and a plugin's has to be loaded first.
+A bundle holds ``bundle.json`` (format and version, the model's name and settings, its results on the test set, and size
+and SHA-256 of the other files and of itself), ``model.safetensors`` (the weights) and ``catalogue.json`` (item ids,
+their clicks in training and their titles). Nothing in it is pickled and loading it runs no code of it. One of our own
+models needs no RecBole to be loaded, only torch, numpy, safetensors and PyYAML (pandas too for a DataFrame, scipy for
+``SR`` and ``LastItemKNN``); RecBole's own models need it, and a plugin's has to be loaded first.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from recbole_tme.errors import UserError
 from recbole_tme.runs.checkpoint import read_weights
 from recbole_tme.runs.itemlist import ItemList
+from recbole_tme.serving.about_run import FACTS_SHAPE, run_facts
 from recbole_tme.serving.saved import SavedModel, build_model
 from recbole_tme.utils.files import new_folder, write_json, writing
 from recbole_tme.utils.shapes import mismatch, read_json
@@ -28,7 +30,7 @@ FORMAT = "recbole_tme bundle"
 VERSION = 1
 MANIFEST, WEIGHTS, ITEMS = "bundle.json", "model.safetensors", "catalogue.json"
 BLOCK = 2**20
-SHAPE = {"model": str, "settings": dict, "files": {str: dict}}
+SHAPE = {"model": str, "settings": dict, "files": {str: dict}, "about?": FACTS_SHAPE}
 
 
 def is_bundle(path: Path) -> bool:
@@ -47,11 +49,16 @@ def write_bundle(run: Path | str, out: Path | str) -> None:
     # Before the run is read.
     if Path(out).exists():
         raise UserError(f"{out} exists already; name another folder for --out")
-    pack(read_run(Path(run)), Path(out))
+    pack(read_run(Path(run)), Path(out), run_facts(Path(run)))
 
 
-def pack(saved: SavedModel, out: Path) -> None:
+def pack(saved: SavedModel, out: Path, about: Mapping[str, Any] | None = None) -> None:
     """Write the bundle of a model, whole or not at all.
+
+    Args:
+        saved: the model.
+        out: the folder to make.
+        about: what :func:`~recbole_tme.serving.about_run.run_facts` tells of its run, where it has one.
 
     Raises:
         UserError: ``out`` exists or cannot be written, or the model cannot be loaded without its data set.
@@ -69,6 +76,7 @@ def pack(saved: SavedModel, out: Path) -> None:
             "model": saved.name,
             "settings": dict(saved.settings),
             "files": {name: fingerprint(partial / name) for name in (WEIGHTS, ITEMS)},
+            **({} if about is None else {"about": dict(about)}),
         }
         manifest["sha256"] = digest(manifest)
         write_json(partial / MANIFEST, manifest)

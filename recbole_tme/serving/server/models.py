@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from recbole_tme import __version__
 from recbole_tme.errors import UserError
 from recbole_tme.models.training_free.base import TrainingFree
-from recbole_tme.serving.bundle import MANIFEST, is_bundle
+from recbole_tme.serving.about_run import FACTS_SHAPE, read_examples, run_facts
+from recbole_tme.serving.bundle import MANIFEST, is_bundle, read_manifest
 from recbole_tme.serving.recommender import Recommender
-from recbole_tme.serving.server.about_run import read_examples, run_facts
 from recbole_tme.serving.server.catalogue import Catalogue
 
 logger = logging.getLogger(__name__)
@@ -159,14 +159,14 @@ class Models:
 
 
 def model_card(recommender: Recommender, path: Path) -> dict[str, Any]:
-    """What ``GET /model`` tells: the results and their date are those of the run directory; a bundle holds none."""
-    nothing = dict.fromkeys(("metrics", "intervals", "trained", "train_instances", "test_sessions"))
+    """What ``GET /model`` tells: results, date and sizes are those of the run; None where a bundle was made of none."""
+    facts = read_manifest(path / MANIFEST).get("about") if is_bundle(path) else run_facts(path)
     return {
         "model": recommender.name,
         "dataset": recommender.settings["dataset"],
         "items": len(recommender.items),
         "seed": recommender.settings["seed"],
-        **(nothing if is_bundle(path) else run_facts(path)),
+        **(facts or dict.fromkeys(FACTS_SHAPE)),
         "scores": "weights" if isinstance(recommender.model, TrainingFree) else "logits",
         "version": __version__,
     }

@@ -145,11 +145,15 @@ def schemas() -> SimpleNamespace:
         dataset: str
         items: int
         seed: int
-        metrics: Annotated[dict[str, float] | None, described("on the test set; null for a bundle")]
+        metrics: Annotated[dict[str, float] | None, described("on the test set")]
         intervals: Annotated[dict[str, list[float]] | None, described("95 % intervals over sessions, low and high")]
         trained: Annotated[str | None, described("date, as in 2026-01-31")]
         train_instances: int | None
         test_sessions: int | None
+        refitted: Annotated[
+            bool | None,
+            described("since trained on everything; the results are of the run that chose the epochs"),
+        ]
         scores: Annotated[str, described("logits, whose softmax is a probability, or weights")]
         version: str
         loaded: Annotated[float, described("seconds since 1970")]

@@ -49,7 +49,8 @@ export function modelCard(card) {
     ...(card.trained ? [["Date", card.trained]] : []),
     ...Object.keys(NAMES).flatMap((name) => metric(card, name)),
     ...(card.intervals ? [["Measured on", `${count(card.test_sessions)} test sessions; intervals hold for this trained run`]] : []),
-    ...(card.metrics ? [] : [["Results", "a bundle holds none"]]),
+    ...(card.refitted ? [["Since then", "trained on all sessions; the results are those of the run that chose its epochs"]] : []),
+    ...(card.metrics ? [] : [["Results", "none came with the model"]]),
     ["Made with", `recbole_tme ${card.version}`],
   ];
   return element("dl", "", "", rows.flatMap(([name, text]) => [element("dt", "", name), element("dd", "", text)]));

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_tme.errors import UserError
-from recbole_tme.serving.recommender import Recommender
 from recbole_tme.utils.shapes import read_json
+
+if TYPE_CHECKING:
+    from recbole_tme.serving.recommender import Recommender
 
 # What the page shows of a model.
 SHOWN = ("hit@20", "mrr@20")
@@ -16,11 +18,20 @@ SHOWN = ("hit@20", "mrr@20")
 RESAMPLES = 2_000
 STAMP = re.compile(r"^(\d{4})(\d{2})(\d{2})T\d{6}-")
 _NOTHING = type(None)
+FACTS_SHAPE = {
+    "metrics": {str: float},
+    "intervals": (_NOTHING, {str: [float]}),
+    "trained": (_NOTHING, str),
+    "train_instances": int,
+    "test_sessions": int,
+    "refitted": bool,
+}
 EXAMPLES_SHAPE = {"examples?": (_NOTHING, [{"session": [str], "target": str, "rank": float}])}
 
 
 def run_facts(path: Path) -> dict[str, Any]:
-    """Metrics on the test set, 95 % intervals of those of :data:`SHOWN`, the date, and the sizes of the data.
+    """Metrics on the test set, 95 % intervals of those of :data:`SHOWN`, the date, and the sizes of the data, as
+    :data:`FACTS_SHAPE` says.
 
     Reading a run needs RecBole, as its configuration does.
 
@@ -38,6 +49,8 @@ def run_facts(path: Path) -> dict[str, Any]:
         "trained": "-".join(stamp.groups()) if stamp else None,
         "train_instances": results["protocol"]["train_instances"],
         "test_sessions": results["protocol"]["test_sessions"],
+        # Its results are then those of the run that chose its epochs.
+        "refitted": run.refit_file.is_file(),
     }
 
 
@@ -54,7 +67,8 @@ def _intervals(ranks_file: Path, model: str) -> dict[str, list[float]]:
 
 def read_examples(path: Path, recommender: Recommender) -> list[dict[str, Any]]:
     """The test sessions that a run shows: ``session`` and ``next`` in items with their titles, and the ``rank`` that
-    the model gave to the next one; empty where there are none, as in a bundle."""
+    the model gave to the next one; empty where there are none, as in a bundle, which
+    is handed on and so holds nobody's sessions."""
     file = path / "details.json"
     if not file.is_file():
         return []
