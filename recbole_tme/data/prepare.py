@@ -194,14 +194,17 @@ def _with_content(data: SessionData, content: ItemTable, record: Record) -> Sess
     items = dict.fromkeys(data.tokens[1:])
     if data.whole_test is not None:
         items |= dict.fromkeys(data.whole_test.tokens[np.unique(data.whole_test.sessions.items)])
+    has_titles = bool(content.titles)
     content = content.of(items)
-    known = {"title": content.titles} if content.titles else {}
+    known = {"title": content.titles} if has_titles else {}
     known |= {f"{name}:{column.kind}": column.values for name, column in content.columns.items()}
     if known:
         record.read["of items"] = ", ".join(known)
     for name, values in known.items():
         if len(values) < len(items):
-            record.warn(f"{len(items) - len(values):,} of {len(items):,} items have no {name.partition(':')[0]}")
+            hint = "" if values else ": are their ids written otherwise?"
+            n_without = len(items) - len(values)
+            record.warn(f"{n_without:,} of {len(items):,} items have no {name.partition(':')[0]}{hint}")
     return replace(data, titles=content.titles, item_columns=content.columns)
 
 

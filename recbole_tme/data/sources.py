@@ -70,6 +70,12 @@ def find_files(sources: Sequence[Path], is_log: bool = False) -> SourceFiles:
         if found is not None:
             return found
     files = [file for source in sources for file in _expanded(source)]
+    seen: set[Path] = set()
+    for file in files:
+        place = file.resolve()
+        if place in seen:
+            raise UserError(f"{file} is named twice: its clicks would count twice; leave one out")
+        seen.add(place)
     return SourceFiles(log=tuple(files))
 
 

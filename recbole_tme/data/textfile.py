@@ -99,6 +99,8 @@ def read_header(path: Path, delimiter: str = "\t", quoting: bool = False, shown:
     number, line = first
     if number != 1:
         raise UserError(f"{shown} line 1: empty; the header line is expected here")
+    if line.lower().startswith(b"sep=") and len(line) < 7:
+        raise UserError(f"{shown} line 1: names the separator for Excel; remove the line, the header comes first")
     with reading(shown):
         names = split_fields(line, delimiter, quoting)
     twice = next((n for n in names if names.count(n) > 1), None)

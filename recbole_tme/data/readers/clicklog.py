@@ -27,6 +27,8 @@ from recbole_tme.data.sessions import Sessions
 from recbole_tme.data.times import Times, read_times, to_seconds
 from recbole_tme.errors import UserError
 
+# What stands for no value elsewhere, and is a name like any other here.
+_MISSING = ("na", "n/a", "<na>", "nan", "null", "none", "nil", "undefined", "unknown", "(not set)", "-1")
 # Between the parts of a session's name that several columns make.
 _JOIN = ","
 # Types whose values may be ids; those of a date may be part of a session's.
@@ -241,6 +243,7 @@ def _sort(database: Engine, table: Table, found: FoundColumns, columns: LogColum
         f"{_last_values(['title', *(f'content{k}' for k in range(len(found.content)))])} FROM clicks WHERE kept "
         "GROUP BY item"
     )
+    _warn_of_missing(database, found, record)
     items, stamps, new = _fetch(
         database,
         f"SELECT keys.first, items.code, rows.stamp FROM ({rows}) AS rows JOIN keys USING (session) "
@@ -257,6 +260,17 @@ def _sort(database: Engine, table: Table, found: FoundColumns, columns: LogColum
         _content(database, table, found),
         times.per_second,
     )
+
+
+def _warn_of_missing(database: Engine, found: FoundColumns, record: Record) -> None:
+    names = ", ".join(map(sql.text, _MISSING))
+    for role, table, column in (("session", "keys", ",".join(found.keys)), ("item", "items", found.item)):
+        for (name,) in database.run(f"SELECT {role} FROM {table} WHERE lower({role}) IN ({names})"):
+            n = database.run(f"SELECT count(*) FROM clicks WHERE {role} = {sql.text(name)}")[0][0]
+            record.warn(
+                f"{n:,} clicks have the {column} {name!r}, which was taken for a name; if it stands for a missing one, "
+                f"leave such rows out: --where=\"{column} <> '{name}'\""
+            )
 
 
 def _last_values(columns: Sequence[str]) -> str:

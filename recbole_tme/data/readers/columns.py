@@ -170,6 +170,9 @@ def find_columns(columns: LogColumns, names: Sequence[str], shown: str, needs_ti
     if not columns.file_order and (needs_time or columns.time is not None or any(name in names for name in TIMES)):
         hint = ", or say that the file is in order of time (--file-order)"
         time = found("time", columns.time, TIMES, hint)
+    twice = next((name for name in (item, time) if name in keys or (name == time == item)), None)
+    if twice is not None:
+        raise UserError(f"{shown}: column {twice!r} cannot be both of --session, --item and --time; name three columns")
     tie_break = columns.tie_break and found("tie-break", columns.tie_break, ())
     title = columns.title and found("title", columns.title, ())
     content = find_content(columns.item_columns, names, shown)
