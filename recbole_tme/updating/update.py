@@ -177,7 +177,7 @@ def _train_and_write(
     lineage: dict[str, Any],
     started: float,
 ) -> None:
-    data = growth.data
+    data, cpu_started = growth.data, time.process_time()
     protocol = Protocol.of(config, validation_cut(data, config["valid_ratio"]))
     directory.write_config(config.plain())
     directory.write_items(data.tokens)
@@ -222,6 +222,7 @@ def _train_and_write(
             "epoch_seconds": trained.epoch_seconds,
             "protocol": protocol.plain(),
             "seconds": lineage["seconds"],
+            "cpu_seconds": round(time.process_time() - cpu_started, 1),
         }
     )
     logger.info(report(lineage))
