@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from recbole_tme import __version__
 from recbole_tme.errors import OF_THE_SYSTEM, Interrupted, UserError, os_problem
 from recbole_tme.models.plugins import plugin_to_blame
+from recbole_tme.utils import terminal
 from recbole_tme.utils.installing import recbole_missing
 from recbole_tme.utils.spelling import did_you_mean
 from recbole_tme.utils.tabular import printable
@@ -129,7 +130,10 @@ def dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"recbole-tme {name}", allow_abbrev=False)
     command.add_arguments(parser)
     arguments = parse(parser, argv if argv[0].startswith("-") else argv[1:], getattr(command, "TAKES_KEYS", False))
-    return command.run(arguments) or 0
+    # Not for the command itself, which may hand all its arguments on.
+    how_much = {name: vars(arguments).pop(name, False) for name in ("quiet", "verbose")}
+    with terminal.saying(**how_much):
+        return command.run(arguments) or 0
 
 
 def complete() -> None:

@@ -38,7 +38,7 @@ def error_line(argv, capsys) -> str:
 def test_program_runs_and_reports(name, tmp_path):
     done = program(*name, *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "P@20" in done.stderr and list(tmp_path.glob("runs/toy/TMEGNN/*/metrics.json"))
+    assert "P@20" in done.stdout and list(tmp_path.glob("runs/toy/TMEGNN/*/metrics.json"))
 
 
 def test_bad_input_exits_2_without_a_traceback(tmp_path):

@@ -71,8 +71,8 @@ def note(part: Part, row: tuple[str, str, int], code: int, seconds: float, runs:
     if code == 0:
         files = sorted((runs / data / model).glob(f"*-s{seed}-*/metrics.json"))
         metrics = json.loads(files[-1].read_text(encoding="utf-8"))
-        found |= {"test": metrics["test"], "best_epoch": metrics["best_epoch"]}
-        shown = [f"{100 * metrics['test'][name]:.2f}" for name in ("hit@20", "mrr@20")] + [str(metrics["best_epoch"])]
+        found |= {"test": metrics["test"], "epoch": metrics["epoch"]}
+        shown = [f"{100 * metrics['test'][name]:.2f}" for name in ("hit@20", "mrr@20")] + [str(metrics["epoch"])]
     else:
         shown = [f"failed with exit code {code}", "", ""]
     part.figures["runs"].append(found)

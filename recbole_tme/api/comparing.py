@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
 from recbole_tme.api.display import html_table
 from recbole_tme.api.running import PathLike, Run, load_plugins, overrides, paths
-from recbole_tme.comparison.plan import Plan, Row, plan
+from recbole_tme.comparison.plan import Plan, plan
+from recbole_tme.comparison.progress import Progress
 from recbole_tme.comparison.runs import Ended, Job, already_done, run_here, run_on_cluster
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.errors import Interrupted, UserError
 from recbole_tme.evaluation.summary import shown_name
 from recbole_tme.experiment.loading import find_run
-from recbole_tme.report.comparison import ranking, write_report
+from recbole_tme.report.comparison import ranking, write_report, written_to
 from recbole_tme.report.section import Section
 from recbole_tme.runs.directory import RunDirectory
-from recbole_tme.utils import tabular
+from recbole_tme.utils import terminal
 from recbole_tme.utils.files import alone_in, write_json, writing
 
 if TYPE_CHECKING:
@@ -86,10 +84,7 @@ class Comparison:
         return f"<Comparison of {names or 'no finished run'}: {len(self.runs)} runs{failed}; {self.path}>"
 
     def __str__(self) -> str:
-        return (
-            f"{ranking(self._sections)}\n\nwritten to {self.path}: comparison.csv, comparison.md, comparison.tex, "
-            f"report.html"
-        )
+        return f"{ranking(self._sections)}\n\n{written_to(self.path)}"
 
     def _repr_html_(self) -> str:
         shown = ("seeds", "P@20", "P@20 low", "P@20 high", "MRR@20", "MRR@20 low", "MRR@20 high")
@@ -192,7 +187,7 @@ def carry_out(
 
 
 def do_all(jobs: Sequence[Job], workers: int, ray_address: str | None) -> list[Ended]:
-    """Do what is left to do, with one progress bar on a terminal and a line per run that ended.
+    """Do what is left to do, with a line per run that ended, and on a terminal what is at work.
 
     Returns:
         How each job ended, now or before, in the order given.
@@ -200,20 +195,14 @@ def do_all(jobs: Sequence[Job], workers: int, ray_address: str | None) -> list[E
     ended = {job.log: one for job in jobs if (one := already_done(job))}
     left = [job for job in jobs if job.log not in ended]
     if left:
-        with tqdm(total=len(jobs), initial=len(ended), desc="compare", unit="run", disable=None) as bar:
-
-            def on_epoch(job: Job, epoch: int, score: float) -> None:
-                said = f"epoch {epoch}, {job.config['valid_metric']} {100 * score:.2f}"
-                bar.set_postfix_str(f"{job.row}, seed {job.config['seed']}: {said}")
-
-            results = run_on_cluster(left, ray_address) if ray_address else run_here(left, workers, on_epoch)
-            # Closed at once, so that an interrupt ends what is running.
-            with closing(results):
-                for one in results:
-                    ended[one.job.log] = one
-                    bar.update()
-                    what = one.directory or f"failed: {one.reason} ({one.job.log})"
-                    tqdm.write(f"{one.job.row}, seed {one.job.config['seed']}: {what}", file=sys.stderr)
+        progress = Progress(jobs, list(ended.values()), workers)
+        here = (left, workers, progress.epoch, progress.began)
+        results = run_on_cluster(left, ray_address) if ray_address else run_here(*here)
+        # Closed at once, so that an interrupt ends what is running.
+        with terminal.live(progress.lines), closing(results):
+            for one in results:
+                ended[one.job.log] = one
+                progress.ended(one)
     return [ended[job.log] for job in jobs]
 
 
@@ -237,7 +226,7 @@ def finish(out: Path, planned: Plan, ended: Sequence[Ended], reference: str | No
     # By directory: a row's name in the report may be shorter, where others of its model failed.
     of_reference = [str(one.directory) for one in finished if one.job.row == reference]
     if reference is not None and not of_reference:
-        print(f"note: --reference: {reference} has no finished run; the best model takes its place", file=sys.stderr)
+        terminal.note(f"--reference: {reference} has no finished run; the best model takes its place")
     sections: Sequence[Section] = ()
     if finished:
         first = of_reference[0] if of_reference else None
@@ -248,15 +237,21 @@ def finish(out: Path, planned: Plan, ended: Sequence[Ended], reference: str | No
 def plan_lines(comparison: Plan) -> Iterator[str]:
     """What is compared, what of it is there already, and by which protocol."""
     protocol = comparison.protocol
-    rows, new = [], 0
-    for row, config in comparison.runs():
-        found = find_run(config, protocol.fingerprint)
-        new += found is None or not found.finished
-        rows.append([row.name, str(config["seed"]), state(found), *remarks(row)])
+    runs = [(row, config, find_run(config, protocol.fingerprint)) for row, config in comparison.runs()]
+    new = sum(found is None or not found.finished for _, _, found in runs)
     yield f"{protocol.dataset} (protocol {protocol.fingerprint})"
-    yield from protocol.lines()
-    yield f"{len(rows)} runs, {new} of them to be trained"
-    yield tabular.aligned(["model", "seed", "what", "settings", ""], rows)
+    for line in protocol.lines():
+        yield from terminal.fold(line, "  ")
+    yield f"{len(runs)} runs, {new} of them to be trained"
+    yield ""
+    for row in comparison.rows:
+        yield from terminal.fold(row.name, "  ")
+        if row.study is not None:
+            yield f"  tuned ({row.study.record.get('trials', '?')} trials): {row.study.file}"
+        if row.entry.seed_independent:
+            yield "  one run, as no seed changes its result"
+        for config, found in ((config, found) for own, config, found in runs if own is row):
+            yield f"  seed {config['seed']}: {state(found)}"
 
 
 def state(found: RunDirectory | None) -> str:
@@ -264,13 +259,6 @@ def state(found: RunDirectory | None) -> str:
     if found is None:
         return "train"
     return f"{'use' if found.finished else 'continue'} {found.path}"
-
-
-def remarks(row: Row) -> list[str]:
-    """Where a row's settings come from, and why it may have one seed only."""
-    record = row.study.record if row.study else {}
-    source = "as given" if row.study is None else f"{row.study.file} ({record.get('trials', '?')} trials)"
-    return [source, "no seed changes its result: one run" if row.entry.seed_independent else ""]
 
 
 def log_file(out: Path, row: str, config: SessionConfig) -> Path:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def percent_columns(history: pd.DataFrame) -> pd.DataFrame:
     """A run's ``history.csv`` in the units of the tables: epochs from 1, validation metrics in per cent."""
     shown = history.copy()
-    shown["epoch"] += 1
+    if len(shown) and not shown["epoch"].min():
+        # The first versions counted from 0.
+        shown["epoch"] += 1
     for name in history.columns:
         if name.startswith("valid_") and "@" in name:
             shown[name] = shown_value(name[6:], shown[name])

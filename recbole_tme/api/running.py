@@ -15,6 +15,7 @@ from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import result_report, shown_name, shown_value
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.epochs import selected_epoch
 from recbole_tme.runs.find import named_run
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 PathLike = str | Path
 # How long and where a run goes on may change; what it computes may not.
 CHANGEABLE_ON_RESUME = {
-    *("epochs", "stopping_step", "show_progress", "data_path"),
+    *("epochs", "stopping_step", "show_progress", "data_path", "logger", "wandb_project"),
     *("device", "gpu_id", "use_gpu", "threads", "data_cache"),
 }
 
@@ -70,7 +71,7 @@ class Run:
     @property
     def best_epoch(self) -> int:
         """The epoch that validation chose, counted from 1; 0 for models without epochs."""
-        return int(self._result["best_epoch"]) + (1 if len(self.history) else 0)
+        return selected_epoch(self._result) if self._directory.history_file.is_file() else 0
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -165,7 +166,8 @@ def run(
         config_files: YAML files of settings, later ones win.
         plugin: files that define further models.
         resume: a run directory to continue; no other settings than those of :data:`CHANGEABLE_ON_RESUME` then.
-        on_epoch: called as ``on_epoch(epoch, valid_score)`` after each epoch.
+        on_epoch: called as ``on_epoch(epoch, valid_score)`` after each epoch, with the epoch counted from 1 and the
+            validation metric in per cent.
         ray_address: spread the ``nproc`` processes over a Ray cluster: ``auto`` or ``HOST:PORT``.
         **settings: any configuration keys; ``list_keys(model)`` explains them.
 
@@ -208,10 +210,26 @@ def train(
     if directory is not None and directory.finished:
         return directory, True
     if ray_address is None:
-        return train_and_test(config, directory, on_epoch), False
+        return train_and_test(config, directory, on_epoch, report_for(config)), False
     from recbole_tme.experiment.cluster_training import train_on_cluster
 
     return train_on_cluster(config, ray_address, directory), False
+
+
+def report_for(config: SessionConfig) -> Callable[[RunDirectory], list[Path]] | None:
+    """What makes the report that goes to the trackers of a run; None where none of them keeps files."""
+    from recbole_tme.experiment.trackers import KEEPING_FILES
+
+    return report_on if set(KEEPING_FILES) & set(config["logger"]) else None
+
+
+def report_on(directory: RunDirectory) -> list[Path]:
+    """Write a run's report into its directory; returns the page and the table."""
+    from recbole_tme.report.comparison import write_report
+
+    folder = directory.path / "report"
+    write_report([directory.path], folder)
+    return [folder / "report.html", folder / "comparison.csv"]
 
 
 def resumed(

@@ -13,11 +13,13 @@ from recbole_tme.api.running import PathLike, load_plugins, overrides, paths
 from recbole_tme.api.studies import TuneOptions, check_options, new_plans, open_study, resumed_plans
 from recbole_tme.evaluation.summary import shown_name, shown_value
 from recbole_tme.experiment.cluster import connected
+from recbole_tme.schema.yamlfile import flow_text
 from recbole_tme.tuning.journal import FAILED
 from recbole_tme.tuning.output import LiveTable, read_final, write_results
 from recbole_tme.tuning.plots import write_plots
 from recbole_tme.tuning.study import Study as Trials
 from recbole_tme.tuning.study import final_runs
+from recbole_tme.utils import terminal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,12 +138,13 @@ def search_all(options: TuneOptions) -> list[Study]:
     check_options(options)
     load_plugins(options.plugin)
     folders, plans = resumed_plans(options) if options.resume is not None else new_plans(options)
-    table = LiveTable(sys.stderr)
     with connected(options.ray_address, plans[0].resources):
+        table = LiveTable()
         studies = [open_study(folder, plan, options, table) for folder, plan in zip(folders, plans)]
         for study in studies:
-            print(f"study: {study.folder}", file=sys.stderr)
-            work(study, 0 if options.compare else options.final_seeds)
+            introduce(study)
+            table.begin(study)
+            work(study, 0 if options.compare else options.final_seeds, table)
     return [Study(study) for study in studies]
 
 
@@ -162,30 +165,46 @@ def compare_tuned(studies: Sequence[Study], options: TuneOptions) -> Comparison:
     return carry_out(planned, ray_address=options.ray_address)
 
 
-def work(study: Trials, final_seeds: int) -> None:
+def introduce(study: Trials) -> None:
+    """Say what is searched, how and where."""
+    plan = study.plan
+    keys = ", ".join(parameter.name for parameter in study.space.parameters)
+    terminal.say_folded(
+        f"{study.config.registered_name} on {study.config['dataset']}: {plan.budget}, search {plan.search}, scheduler "
+        f"{plan.scheduler}; searched are {keys}",
+        indent="  ",
+    )
+    terminal.say(f"study: {study.folder}")
+
+
+def work(study: Trials, final_seeds: int, table: LiveTable) -> None:
     """Run a study, evaluate its best settings where that is asked for, and say what came out."""
-    study.run()
+    with terminal.live(table.lines):
+        study.run()
     final = read_final(study.folder)
     write_results(study, final)
     if not study.done:
-        print(f"note: the budget is spent; --resume={study.folder} --budget=... goes on", file=sys.stderr)
+        terminal.note(f"the budget is spent; --resume={study.folder} --budget=... goes on")
     note = write_plots(study)
     if note:
-        print(f"note: {note}", file=sys.stderr)
+        terminal.note(note)
     best = study.best
     if best is None or best.score is None:
         reasons = [trial.trace.strip().splitlines()[-1] for trial in study.trials if trial.status == FAILED]
         print(f"no trial has a score; {reasons[-1] if reasons else 'the budget ended before'}", file=sys.stderr)
         return
     for warning in study.space.warnings(best.settings):
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{study.metric} {100 * best.score:.2f} on validation: {study.folder / 'best.yaml'}")
+        terminal.warn(warning)
+    print(f"best on validation: {shown_name(study.metric.lower())} {100 * best.score:.2f}, trial {best.number}")
+    for key, value in best.settings.items():
+        print(f"  {key}: {flow_text(value)}")
+    print(f"written to {study.folder / 'best.yaml'}", flush=True)
     if final_seeds:
         for one in final_runs(study, final_seeds, final):
             final = [*(run for run in final if run["seed"] != one["seed"]), one]
             write_results(study, sorted(final, key=lambda run: run["seed"]))
         for one in sorted(final, key=lambda run: run["seed"]):
             shown = one.get("error") or ", ".join(
-                f"{n} {shown_value(n, value):.2f}" for n, value in one["test"].items()
+                f"{shown_name(name)} {shown_value(name, value):.2f}" for name, value in one["test"].items()
             )
-            print(f"seed {one['seed']} on test: {shown}")
+            print("\n".join(terminal.fold(f"seed {one['seed']} on test: {shown}", "  ")))

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_plugin(parser)
     parser.add_argument("--reference", help="the model that the others are tested against (default: the best)")
     parser.add_argument("--out", type=Path, help="folder of the report (default: <run_dir>/<dataset>/compare-<name>)")
+    options.add_output(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained, what it would take, and "
                         "what is there already")  # fmt: skip
     where = parser.add_mutually_exclusive_group()
@@ -47,20 +48,27 @@ def run(args: argparse.Namespace) -> int:
     """
     from recbole_tme.api.comparing import carry_out, plan_comparison, plan_lines
     from recbole_tme.api.estimating import plan_estimates
+    from recbole_tme.commands.next_steps import after_comparison, say_next
+    from recbole_tme.utils import terminal
 
     options.load_plugins(args)
     files = options.named_files(args)
     planned = plan_comparison(
         args.models, args.dataset, args.seeds, files, args.tuned, args.overrides, args.reference, args.workers
     )
-    print("\n".join(plan_lines(planned)), file=sys.stdout if args.dry_run else sys.stderr)
     if args.dry_run:
+        print("\n".join(plan_lines(planned)))
         for line in plan_estimates(planned):
             print(line, flush=True)
         return 0
+    for line in plan_lines(planned):
+        terminal.say(line)
+    terminal.say()
     found = carry_out(planned, args.reference, args.out, args.workers, args.ray_address)
-    if found.runs:
-        print(found)
-    else:
+    if not found.runs:
         print(f"no run finished; the reasons are in {found.path / 'failures.json'}", file=sys.stderr)
+        return 1
+    terminal.say()
+    print(found, flush=True)
+    say_next(after_comparison(found))
     return 1 if found.failures else 0

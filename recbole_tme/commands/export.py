@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the file to make")
     options.add_plugin(parser)
+    options.add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     difference = export(saved, args.out, args.format)
     print(
-        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {len(saved.items.ids)} items, sessions of up to "
-        f"{saved.settings['MAX_ITEM_LIST_LENGTH']} clicks; largest difference from the model's scores on random "
-        f"sessions: {difference:.2g}"
+        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB\n"
+        f"  {len(saved.items.ids):,} items, sessions of up to {saved.settings['MAX_ITEM_LIST_LENGTH']} clicks\n"
+        f"  largest difference from the model's scores on random sessions: {difference:.2g}"
     )
     return 0

@@ -66,6 +66,13 @@ def load_plugins(args: argparse.Namespace) -> list[str]:
     return [name for file in args.plugin for name in load_plugin(Path(file))]
 
 
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """``--quiet`` and ``--verbose`` of a command that shows progress; the program obeys them."""
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("--quiet", action="store_true", help="print results, warnings and errors only")
+    how_much.add_argument("--verbose", action="store_true", help="print everything that is logged, too")
+
+
 def add_index(parser: argparse.ArgumentParser) -> None:
     """``--index``."""
     parser.add_argument(

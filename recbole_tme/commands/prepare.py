@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from recbole_tme.commands.log_columns import add_column_arguments, add_item_arguments
+from recbole_tme.commands.options import add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="drop clicks on the item of the click before; =exact: only where session, item and time are the same",
     )
     add_item_arguments(parser.add_argument_group("what is known of items"))
+    add_output(parser)
     cut = parser.add_argument_group("filters and split of a single log")
     cut.add_argument("--min-support", type=int, help="fewest clicks of an item (default: 5)")
     cut.add_argument("--min-length", type=int, help="fewest clicks of a session (default: 2)")
@@ -49,10 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run ``recbole-tme prepare`` with parsed arguments and print what was written."""
     from recbole_tme.api.preparing import prepare
+    from recbole_tme.commands.next_steps import after_prepare, say_next
 
     options = vars(args)
     source = options.pop("source")
     prepared = prepare(source or None, **options)
     print(prepared)
-    print(f"written to {prepared.path}; train with --dataset={prepared.name} --data_path={args.out}")
+    print(f"written to {prepared.path}", flush=True)
+    say_next(after_prepare(prepared.name, args.out))
     return 0

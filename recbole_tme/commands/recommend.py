@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tqdm.auto import tqdm
 
 from recbole_tme.commands import options
 from recbole_tme.commands.log_columns import add_column_arguments, log_columns
 from recbole_tme.commands.model_options import add_model_options
 from recbole_tme.errors import UserError
+from recbole_tme.utils import terminal
 
 if TYPE_CHECKING:
     from recbole_tme.serving.recommender import Recommender
+    from recbole_tme.serving.session_files import NamedSession
     from recbole_tme.serving.spread import Answers
 
 FORMATS = ("clicks", "lines")
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, default=20, help="items per session (default: %(default)s)")
     parser.add_argument("--exclude_seen", action="store_true", help="leave out the items of the session itself")
     add_model_options(parser)
+    options.add_output(parser)
     many = parser.add_argument_group("many sessions; the answers and their order are the same")
     many.add_argument("--processes", type=int, help="of this machine, on the CPU without an index (default: its cores)")
     many.add_argument(
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(1)
     recommender = Recommender.load(args.run, args.device, args.index, args.items)
     if recommender.index is not None and recommender.index.is_new:
-        print(f"note: {recommender.index}", file=sys.stderr)
+        terminal.note(str(recommender.index))
     # Before the first session is waited for.
     recommender.answers([], args.k, args.exclude_seen, rules)
     record = Record()
@@ -95,19 +96,21 @@ def run(args: argparse.Namespace) -> int:
     first = next(sessions, None)
     if first is None:
         raise UserError(f"{args.input}: holds no session; give a session per line, or a click log")
-    # Silent unless standard error is a terminal.
-    shown = tqdm(itertools.chain([first], sessions), unit=" sessions", disable=None if args.input else True)
     wanted: dict[str, Any] = {"k": args.k, "exclude_seen": args.exclude_seen, "rules": rules}
-    with answering(args, recommender, processes) as wanted["answers"]:
+    # Lines of progress among those that are printed would be of no use.
+    watched = args.input is not None and not (args.output is None and sys.stdout.isatty())
+    showing = terminal.bar("recommending", None, "sessions", watched)
+    with answering(args, recommender, processes) as wanted["answers"], showing as bar:
+        counted = _counting(itertools.chain([first], sessions), bar)
         if args.output is None:
-            skipped = write_recommendations(recommender, shown, sys.stdout, **wanted)
+            skipped = write_recommendations(recommender, counted, sys.stdout, **wanted)
             sys.stdout.flush()
         else:
             with replacing(args.output) as file:
-                skipped = write(recommender, shown, file, args.output.suffix.lower(), **wanted)
+                skipped = write(recommender, counted, file, args.output.suffix.lower(), **wanted)
     for line in str(record).splitlines():
-        print(f"note: {line}", file=sys.stderr)
-    print(f"note: {skipped.summary}", file=sys.stderr)
+        terminal.note(line)
+    terminal.note(skipped.summary)
     return 0
 
 
@@ -148,6 +151,12 @@ def answering(args: argparse.Namespace, recommender: Recommender, processes: int
     loading = Loading(options.run_path(args).absolute(), args.device, args.index, items, plugins)
     with connected(args.ray_address):
         yield on_cluster(loading)
+
+
+def _counting(sessions: Iterable[NamedSession], bar: terminal.Bar) -> Iterator[NamedSession]:
+    for session in sessions:
+        yield session
+        bar.advance()
 
 
 def _columns(args: argparse.Namespace):

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_run(parser)
     options.add_plugin(parser)
+    options.add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written to.
     """
-    from recbole_tme.report.comparison import ranking, write_report
+    from recbole_tme.report.comparison import ranking, write_report, written_to
 
     words = ["recbole-tme", "report", *map(str, args.runs)]
     if args.reference:
@@ -37,5 +37,5 @@ def run(args: argparse.Namespace) -> int:
     sections = write_report(
         runs, args.out, reference=args.reference, plan={"command": shlex.join(words)}, title=args.title
     )
-    print(f"{ranking(sections)}\n\nwritten to {args.out}: comparison.csv, comparison.md, comparison.tex, report.html")
+    print(f"{ranking(sections)}\n\n{written_to(args.out)}")
     return 0

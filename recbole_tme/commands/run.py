@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from recbole_tme.commands import options
 
@@ -21,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_dataset(parser)
     options.add_config_files(parser)
     options.add_plugin(parser)
+    options.add_output(parser)
     parser.add_argument(
         "--fit",
         choices=("all",),
@@ -38,24 +38,25 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: as :func:`recbole_tme.run`.
     """
-    from recbole_tme.api.running import train
+    from recbole_tme.api.running import Run, train
+    from recbole_tme.commands.next_steps import after_run, say_next
+    from recbole_tme.utils import terminal
 
     options.load_plugins(args)
     files = options.named_files(args)
     directory, was_finished = train(
         args.model, args.dataset, files, args.resume, args.overrides, ray_address=args.ray_address
     )
+    terminal.say()
+    print(Run(directory.path), flush=True)
+    if was_finished:
+        terminal.note("this run is finished; to train longer:")
+        terminal.say(f"  recbole-tme run --config_files={directory.config_file} --epochs=N")
     if args.fit:
         from recbole_tme.experiment.refit import refit
 
-        refit(directory.path)
-    elif was_finished:
-        from recbole_tme.api.running import Run
-
-        print(Run(directory.path))
-        print(
-            f"note: this run is finished; to train longer: recbole-tme run --config_files={directory.config_file} "
-            f"--epochs=N",
-            file=sys.stderr,
-        )
+        terminal.say()
+        directory = refit(directory.path)
+        print(f"trained on everything: {directory.path}", flush=True)
+    say_next(after_run(directory))
     return 0

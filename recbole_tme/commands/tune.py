@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "the latest of this model and data set)")  # fmt: skip
     parser.add_argument("--final-seeds", type=int, default=0, metavar="N", help="then retrain the best settings on "
                         "train + validation with N seeds, and evaluate each once on test")  # fmt: skip
+    options.add_output(parser)
     parser.add_argument("--compare", action="store_true", help="then compare the tuned --models (recbole-tme compare)")
 
 
@@ -52,11 +53,15 @@ def run(args: argparse.Namespace) -> int:
         UserError: an option, a setting or the space is wrong, the machine has too little, or no cluster is reached.
     """
     from recbole_tme.api.tuning import TuneOptions, compare_tuned, search_all
+    from recbole_tme.commands.next_steps import after_search, say_next
 
     chosen = TuneOptions(**vars(args))
     studies = search_all(chosen)
     if chosen.compare:
         comparison = compare_tuned(studies, chosen)
-        print(comparison)
+        print(comparison, flush=True)
         return 1 if comparison.failures else 0
-    return 1 if any(study.best is None for study in studies) else 0
+    found = [study for study in studies if study.best is not None]
+    if found:
+        say_next(after_search(found[-1].path / "best.yaml"))
+    return 0 if len(found) == len(studies) else 1

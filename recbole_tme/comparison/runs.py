@@ -60,7 +60,12 @@ class Ended:
     reason: str | None = None
 
 
-def run_here(jobs: Sequence[Job], workers: int = 1, on_epoch: Callable | None = None) -> Generator[Ended, None, None]:
+def run_here(
+    jobs: Sequence[Job],
+    workers: int = 1,
+    on_epoch: Callable | None = None,
+    on_begin: Callable[[Job], None] = lambda job: None,
+) -> Generator[Ended, None, None]:
     """Do jobs in processes of this machine.
 
     The processes end with the caller: when it stops iterating, is interrupted or is killed.
@@ -69,7 +74,9 @@ def run_here(jobs: Sequence[Job], workers: int = 1, on_epoch: Callable | None = 
         jobs: what to do.
         workers: how many at once; each computes with its share of the threads that torch would use, unless its
             configuration says how many, and on one GPU after the other.
-        on_epoch: called as ``on_epoch(job, epoch, valid_score)``.
+        on_epoch: called as ``on_epoch(job, epoch, valid_score)``, with the epoch counted from 1 and the score in per
+            cent.
+        on_begin: called with a job when its process starts.
 
     Yields:
         How each ended, in the order in which they do.
@@ -82,6 +89,7 @@ def run_here(jobs: Sequence[Job], workers: int = 1, on_epoch: Callable | None = 
             while waiting and free:
                 worker = _Worker(waiting.pop(0), free.pop(0), workers)
                 running[worker.receiver] = worker
+                on_begin(worker.job)
             receiver: Any
             for receiver in connection.wait(list(running)):
                 try:

@@ -54,8 +54,6 @@ REPLACED = {
     "enable_scaler": "nothing: gradients are float32",
     "require_pow": "nothing: weight_decay is the only penalty",
     "state": "nothing: what a run says is fixed",
-    "log_wandb": "nothing: a run directory has history.csv and TensorBoard's files",
-    "wandb_project": "nothing: a run directory has history.csv and TensorBoard's files",
     "transform": "nothing: it belongs to the model, and only BERT4Rec reads what its transform makes",
     "worker": "nothing: batches are cut from memory faster than a worker could hand them over",
     "alias_of_entity_id": _GRAPH,

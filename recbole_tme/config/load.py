@@ -34,7 +34,8 @@ DEFAULT_DATASET = "ml100k-sessions"
 
 # Where a run happens and what it prints; everything else may change its results.
 NOT_IN_HASH = {
-    *("data_path", "run_dir", "plugin", "show_progress", "metrics", "topk", "tail_ratio"),
+    *("data_path", "run_dir", "plugin", "show_progress", "metrics", "topk", "tail_ratio", "logger"),
+    *("log_wandb", "wandb_project"),
     *("device", "gpu_id", "use_gpu", "threads", "eval_batch_size", "data_cache"),
 }
 # Keys that are younger than runs that are kept: with these values such a run differs by nothing from one without them.
@@ -275,6 +276,7 @@ def load_config(
     keys = declared_keys(model_class)
     defaults = _defaults(keys, dataset)
     given = _checked(layers, known_keys(model_class), defaults)
+    resolution.name_loggers(given, defaults)
     settings = {k: v for k, v in (defaults | given).items() if k not in REPLACED}
     settings |= registry.naming_settings(model_class) | {"dataset": dataset}
     settings["data_path"] = str(Path(settings["data_path"]).expanduser().absolute())

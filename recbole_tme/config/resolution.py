@@ -44,6 +44,7 @@ def resolve(settings: dict[str, Any], given: Mapping[str, Any], model_class: typ
     """
     _check_names(settings)
     _resolve_metrics(settings)
+    settings["logger"] = list(dict.fromkeys(_listed(settings["logger"])))
     _check_loss(settings)
     settings["train_neg_sample_args"] = _negatives(settings, given, model_class)
     if hasattr(model_class, "check_settings"):
@@ -63,6 +64,16 @@ def split_metrics(metrics: str | Iterable[str]) -> tuple[list[str], list[str]]:
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     of_lists = [name for name in names if name in OF_LISTS]
     return [name for name in names if name not in of_lists], of_lists
+
+
+def name_loggers(given: dict[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Turn RecBole's ``log_wandb`` into one of the words of ``logger``, in place."""
+    if given.pop("log_wandb", False):
+        given["logger"] = [*_listed(given.get("logger", defaults["logger"])), "wandb"]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
 
 
 def choose_device(device: str, gpu_id: str | None, use_gpu: bool) -> torch.device:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from recbole_tme.data.readers.movielens import movielens_sessions
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.data.synthetic import toy
 from recbole_tme.errors import UserError
+from recbole_tme.utils import terminal
 
 
 def build(name: str, recipe: dict, offline: bool = False) -> tuple[SessionData, dict]:
@@ -85,7 +85,7 @@ def _downloaded(name: str, source: dict, offline: bool) -> tuple[SessionData, di
             target = Path(folder) / url.rsplit("/", 1)[-1]
             found = download(url, target, expected)
             if expected is None:
-                print(f"{url}: SHA-256 {found} (none to compare it with)", file=sys.stderr)
+                terminal.say(f"{url}: SHA-256 {found} (none to compare it with)")
             fetched.append({"url": url, "sha256": found})
             if target.suffix == ".zip":
                 extract_zip(target, Path(folder))

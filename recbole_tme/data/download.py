@@ -13,10 +13,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tqdm.auto import tqdm
-
 from recbole_tme.data.compressed import most_bytes
 from recbole_tme.errors import UserError
+from recbole_tme.utils import terminal
 
 _BLOCK = 1 << 18
 
@@ -63,12 +62,13 @@ def _fetch(url: str, part: Path, timeout: float) -> str:
         with urllib.request.urlopen(request, timeout=timeout) as response, open(part, "wb") as file:  # noqa: S310
             length = response.headers.get("Content-Length")
             total = int(length) if length is not None and length.isdigit() else None
-            with tqdm(total=total, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], disable=None) as bar:
+            shown_total = None if total is None else total / 1e6
+            with terminal.bar(f"fetching {url.rsplit('/', 1)[-1]}", shown_total, "MB") as shown:
                 while block := response.read(_BLOCK):
                     file.write(block)
                     digest.update(block)
                     received += len(block)
-                    bar.update(len(block))
+                    shown.advance(len(block) / 1e6)
     except urllib.error.HTTPError as error:
         raise UserError(f"{url}: the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:

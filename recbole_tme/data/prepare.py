@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from recbole_tme.data.sources import FORMATS, SourceFiles, detect_format, find_f
 from recbole_tme.data.split import by_last_click, last_fraction, time_split
 from recbole_tme.data.textfile import reading
 from recbole_tme.errors import UserError
+from recbole_tme.utils import terminal
 
 DEFAULT_TEST_RATIO = 0.1
 
@@ -129,7 +130,8 @@ def prepare(
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists already; give another name or --overwrite")
     data, provenance = load_source(source, name, PrepareOptions(**options))
-    return write_dataset(out_root, data, provenance, overwrite)
+    with terminal.step(f"writing {target}"):
+        return write_dataset(out_root, data, provenance, overwrite)
 
 
 def load_source(
@@ -154,7 +156,10 @@ def load_source(
             kind = _format(paths, options)
             formats.add(kind)
             account = Record()
-            parts[role], named = _read(paths, kind, options, account)
+            with terminal.step(_reading(paths)) as came_out:
+                parts[role], named = _read(paths, kind, options, account)
+                clicks, sessions = len(parts[role].sessions.items), len(parts[role].sessions)
+                came_out(f"{clicks:,} clicks in {sessions:,} sessions")
             record.add(role, account)
             content |= named
         if files.items is not None:
@@ -163,14 +168,15 @@ def load_source(
             content |= read_items(files.items, options.items_id, options.item, options.title, wanted, options.encoding)
         paths = [path for paths in files.splits.values() for path in paths]
         provenance = {
-            "sources": [fingerprint(path) for path in (*paths, files.items) if path is not None],
+            "sources": _fingerprints([path for path in (*paths, files.items) if path is not None]),
             "format": "+".join(sorted(formats)),
             "settings": options.given,
             "items_from": None if files.items is None else files.items.name,
         }
     whole_test = None
     if "log" in parts:
-        parts, whole_test = _filter_and_split(parts["log"], options, record)
+        with terminal.step("filtering and splitting"):
+            parts, whole_test = _filter_and_split(parts["log"], options, record)
     else:
         given = [key for key in _LOG_ONLY if getattr(options, key) is not None]
         if given:
@@ -183,7 +189,8 @@ def load_source(
     if whole_test is not None:
         data = replace(data, whole_test=whole_test)
     data = _with_content(data, content, record)
-    look_over(data, record)
+    with terminal.step("looking the data set over"):
+        look_over(data, record)
     provenance["record"] = record.as_json()
     provenance["content_sha256"] = content_sha256(data)
     return data, provenance
@@ -301,8 +308,24 @@ def _filter_and_split(
     return parts, replace(log, sessions=whole) if len(test.items) < len(whole.items) else None
 
 
-def fingerprint(path: Path) -> dict:
+def _reading(paths: Sequence[Path]) -> str:
+    size = sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"reading {paths[0].name}{more} ({size:,.0f} MB)" if size >= 1 else f"reading {paths[0].name}{more}"
+
+
+def _fingerprints(paths: Sequence[Path]) -> list[dict]:
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    with terminal.bar("checksums of what was read", size / 1e6, "MB") as shown:
+        return [fingerprint(path, lambda n_bytes: shown.advance(n_bytes / 1e6)) for path in paths]
+
+
+def fingerprint(path: Path, progress: Callable[[int], None] = lambda n_bytes: None) -> dict:
     """A source's name, size and SHA-256.
+
+    Args:
+        path: the file.
+        progress: called with the number of bytes that were read.
 
     Raises:
         UserError: it cannot be read.
@@ -311,4 +334,5 @@ def fingerprint(path: Path) -> dict:
     with reading(path), open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+            progress(len(block))
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}

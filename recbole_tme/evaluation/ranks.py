@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from recbole_tme.errors import UserError, WrongResult
 from recbole_tme.nn import distributed
+from recbole_tme.utils import terminal
 from recbole_tme.utils.files import write_atomically
 
 # Scores compared at once. A chunk that stays in a core's cache is read three times at the price of one.
@@ -196,20 +196,21 @@ def rank_all(model, loader, device, progress: bool = False, observe: Callable | 
     model.eval()
     try:
         n_batches = math.ceil(len(loader) / distributed.size())
-        batches = tqdm(loader.ranked_batches(), total=n_batches, desc="rank", disable=None if progress else True)
-        for interaction, index in batches:
-            interaction = interaction.to(device)
-            indices.append(index)
-            for start in range(0, len(interaction), rows):
-                part = interaction[slice(start, start + rows)]
-                scores = score(part)
-                found = target_ranks(scores, part[loader.iid_field])
-                if observe is not None:
-                    observe(scores, index[start : start + rows])
-                # Before the next ones are made, which then take the same memory.
-                del scores
-                better.append(found[0])
-                tied.append(found[1])
+        with terminal.bar("ranking", n_batches, "batches", progress and distributed.is_main()) as shown:
+            for interaction, index in loader.ranked_batches():
+                interaction = interaction.to(device)
+                indices.append(index)
+                for start in range(0, len(interaction), rows):
+                    part = interaction[slice(start, start + rows)]
+                    scores = score(part)
+                    found = target_ranks(scores, part[loader.iid_field])
+                    if observe is not None:
+                        observe(scores, index[start : start + rows])
+                    # Before the next ones are made, which then take the same memory.
+                    del scores
+                    better.append(found[0])
+                    tied.append(found[1])
+                shown.advance()
     finally:
         model.train(was_training)
     about = loader.dataset.instance_arrays()

@@ -7,31 +7,30 @@ from collections.abc import Mapping, Sequence
 
 from recbole_tme.evaluation.beyond_accuracy import BY_KEY, NO_FRACTIONS
 from recbole_tme.evaluation.protocol import Protocol
+from recbole_tme.runs.epochs import selected_epoch
+from recbole_tme.utils.terminal import fold
 
+# The slices of the test instances, as a table's head names them.
+SHOWN_SLICES = {"repeat": "repeated", "last_click": "last click"}
 # hit@K, recall@K and the papers' P@K are one number where every instance has one target; it is printed once.
 SMALLEST_P = 0.0001
 SHOWN_NAMES = {"hit": "P", "recall": "P", "mrr": "MRR", "ndcg": "NDCG", "precision": "Precision"} | BY_KEY
 
 
-def percent_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Format metrics in the units of :func:`shown_value`, one line per row.
+def percent_table(columns: Mapping[str, Mapping[str, float]]) -> str:
+    """Format metrics in the units of :func:`shown_value`: a line per metric, a column per set of instances.
 
     Args:
-        rows: metrics by row name, such as ``{"test": {"hit@20": 0.33, "mrr@20": 0.15}}``.
+        columns: metrics by column name, such as ``{"test": {"hit@20": 0.33, "mrr@20": 0.15}}``.
     """
-    columns = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
-    width = max(map(len, rows)) + 2
-    wide = {name: max(10, len(shown_name(name)) + 2) for name in columns}
-    head = " " * width + "".join(f"{shown_name(name):>{wide[name]}}" for name in columns)
-
-    def cell(metrics: Mapping[str, float], name: str) -> str:
-        return f"{shown_value(name, metrics[name]):.2f}" if name in metrics else "-"
-
-    lines = [
-        f"{row:<{width}}" + "".join(f"{cell(metrics, name):>{wide[name]}}" for name in columns)
-        for row, metrics in rows.items()
-    ]
-    return "\n".join([head, *lines])
+    names = list(dict.fromkeys(name for metrics in columns.values() for name in metrics))
+    first = max(map(len, map(shown_name, names)), default=0)
+    widths = {column: max(len(column), 6) + 2 for column in columns}
+    lines = [" " * first + "".join(f"{column:>{width}}" for column, width in widths.items())]
+    for name in names:
+        cells = (f"{shown_value(name, columns[one][name]):.2f}" if name in columns[one] else "-" for one in columns)
+        lines.append(f"{shown_name(name):<{first}}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths.values())))
+    return "\n".join(lines)
 
 
 def shown_name(name: str) -> str:
@@ -93,25 +92,35 @@ def distinct_names(models: Sequence[str], settings: Sequence[Mapping]) -> list[s
 
 
 def result_report(metrics: Mapping) -> str:
-    """The final lines of a run: validation, test and its slices, and the protocol.
+    """The final lines of a run, narrow enough for a terminal: validation, test and its slices, and the protocol.
 
     Args:
         metrics: the content of a run's ``metrics.json``.
     """
-    rows = {"valid": metrics["valid"]} if metrics["valid"] else {}
-    rows["test"] = metrics["test"]
-    for name, part in metrics["slices"].items():
-        if name != "all":
-            rows[f"test, {name}"] = part["metrics"]
-    head = f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}, epoch {metrics['best_epoch']}"
-    sample = metrics.get("valid_sample")
-    if sample:
-        head += (
-            f"\nvalidation on {sample['instances']:,} of {sample['of']:,} instances: half of the 95 % interval of the "
+    columns = {"valid": metrics["valid"]} if metrics["valid"] else {}
+    columns["test"] = metrics["test"]
+    slices = {name: part for name, part in metrics["slices"].items() if name != "all"}
+    columns |= {SHOWN_SLICES.get(name, name): part["metrics"] for name, part in slices.items()}
+    epoch = selected_epoch(metrics)
+    head = f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}" + (f", epoch {epoch}" if epoch else "")
+    told = Protocol.read(metrics["protocol"], "metrics.json").lines()
+    if sample := metrics.get("valid_sample"):
+        told.append(
+            f"validation on {sample['instances']:,} of {sample['of']:,} instances: half of the 95 % interval of the "
             f"metric that selects the epoch is {100 * sample['half_width']:.2f}"
         )
-    tail = f"share of test instances with a tied target: {metrics['tie_share']:.4f}"
-    raw = [name for name in BY_KEY if name in NO_FRACTIONS and any(key.startswith(f"{name}@") for key in rows["test"])]
+    if slices:
+        counts = ", ".join(f"{SHOWN_SLICES.get(name, name)} {part['instances']:,}" for name, part in slices.items())
+        told.append(
+            f"of the test instances: {counts} (repeated, new: the target was clicked before in its session, or not; "
+            "last click: one instance per session)"
+        )
+    raw = [
+        name for name in BY_KEY if name in NO_FRACTIONS and any(key.startswith(f"{name}@") for key in metrics["test"])
+    ]
     if raw:
-        tail = f"{' and '.join(BY_KEY[name] for name in raw)} are no fractions and not in percent\n{tail}"
-    return "\n".join([head, percent_table(rows), *Protocol.read(metrics["protocol"], "metrics.json").lines(), tail])
+        told.append(f"{' and '.join(BY_KEY[name] for name in raw)} are no fractions and not in percent")
+    told.append(f"{100 * metrics['tie_share']:.2f} % of the test instances have a tied target")
+    return "\n".join(
+        [*fold(head), "", percent_table(columns), "", *(line for text in told for line in fold(text, "  "))]
+    )

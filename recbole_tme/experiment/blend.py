@@ -18,6 +18,7 @@ from recbole_tme.errors import UserError
 from recbole_tme.evaluation.beyond_accuracy import asked_for, measured
 from recbole_tme.evaluation.protocol import Protocol, trained_on
 from recbole_tme.evaluation.ranks import rank_all
+from recbole_tme.evaluation.summary import shown_name, shown_value
 from recbole_tme.experiment.loading import Loaders, build_model
 from recbole_tme.models.blend import Blend, is_training_free, member_chances
 from recbole_tme.nn.blending import Candidates, mix_chances, mixture_weights, ranked_weights
@@ -42,7 +43,7 @@ class Trained(NamedTuple):
     Attributes:
         model: on its device.
         loaders: of the data it was trained on.
-        best_epoch: the epoch that was selected.
+        epoch: the epoch that was selected, counted from 1; 0 for what has none.
         valid: metrics on validation, by name; None where none was used.
         epoch_seconds: how long an epoch took.
         cpu_seconds: CPU time of all epochs with their validation, summed over the threads of this process.
@@ -50,7 +51,7 @@ class Trained(NamedTuple):
 
     model: nn.Module
     loaders: Loaders
-    best_epoch: int
+    epoch: int
     valid: dict[str, float] | None
     epoch_seconds: float
     cpu_seconds: float
@@ -107,7 +108,8 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
     beyond = asked_for(config, loaders[0].dataset)
     ranks = rank_all(model, loaders[1], config["device"], config["show_progress"], beyond)
     valid = measured(config, ranks, beyond)
-    logger.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in valid.items()))
+    shown = ", ".join(f"{shown_name(name)} {shown_value(name, value):.2f}" for name, value in valid.items())
+    logger.info("validation: %s", shown)
     if config["retrain"]:
         learned = model
         model, loaders = build_model(config, trained_on(config, data))

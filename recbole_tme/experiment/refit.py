@@ -21,9 +21,12 @@ from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.experiment.blend import Blend
 from recbole_tme.experiment.run import check_same_data, prepare_phase
 from recbole_tme.experiment.surroundings import deterministic, working_in
+from recbole_tme.experiment.trackers import TENSORBOARD, opened
 from recbole_tme.runs.checkpoint import write_weights
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.epochs import selected_epoch
 from recbole_tme.runs.itemlist import ItemList
+from recbole_tme.utils import terminal
 from recbole_tme.utils.files import write_json
 
 logger = logging.getLogger()
@@ -88,16 +91,22 @@ def everything(config: SessionConfig) -> SessionData:
 def _train(config: SessionConfig, data: SessionData, selection: RunDirectory, directory: RunDirectory) -> None:
     started = time.perf_counter()
     metrics = selection.read_metrics()
-    epochs = metrics["best_epoch"] + 1
-    logger.info("training on train + validation + test, %d epochs as %s chose", epochs, selection.path)
+    epochs = selected_epoch(metrics)
+    text = f"training on train + validation + test, {epochs} epochs as {selection.path} chose"
+    logger.info(text)
+    terminal.say_folded(text, indent="  ")
     directory.write_config(config.plain())
     directory.write_items(data.tokens)
     clicks = np.bincount(data.train.items, minlength=len(data.tokens))[1:]
     ItemList([str(token) for token in data.tokens[1:]], clicks, data.titles).write(directory.catalogue_file)
     directory.write_environment({"device": str(config["device"]), "threads": torch.get_num_threads()})
-    trainer, loaders = prepare_phase(config, data, directory, "all")
+    # Curves of the losses; there is nothing else to log of it.
+    names = [TENSORBOARD] if TENSORBOARD in (config["logger"] or ()) else []
+    trackers = opened(names, config, directory.path, directory.tensorboard_dir)
+    trainer, loaders = prepare_phase(config, data, directory, "all", trackers)
     trainer.epochs = epochs
     trainer.fit(loaders[0], show_progress=config["show_progress"])
+    trackers.close()
     write_weights(directory.model_file, trainer.model)
     about = {
         "trained_on": "train + validation + test",
@@ -112,7 +121,9 @@ def _train(config: SessionConfig, data: SessionData, selection: RunDirectory, di
     # Its settings are in its own config.yaml.
     metrics.pop("settings", None)
     directory.write_metrics(metrics | {"refit": about})
-    logger.info(
-        "%d sessions, %d items; the metrics are those of %s, as nothing is left to measure this model on",
-        about["sessions"], about["items"], selection.path,
-    )  # fmt: skip
+    text = (
+        f"{about['sessions']:,} sessions, {about['items']:,} items; the metrics are those of {selection.path}, as "
+        "nothing is left to measure this model on"
+    )
+    logger.info(text)
+    terminal.say_folded(text, indent="  ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ from recbole_tme.experiment.blend import Trained, blend, with_members
 from recbole_tme.experiment.details import evaluate_test
 from recbole_tme.experiment.loading import Loaders, build_model
 from recbole_tme.experiment.parallel import in_processes
-from recbole_tme.experiment.surroundings import blaming_plugin, deterministic, refusing_nan, working_in
+from recbole_tme.experiment.surroundings import blaming_plugin, deterministic, introduce, refusing_nan, working_in
+from recbole_tme.experiment.trackers import Trackers, check_loggers, tracking
 from recbole_tme.experiment.trainer import SessionTrainer
 from recbole_tme.models.blend import Blend
 from recbole_tme.nn import distributed
@@ -44,13 +45,20 @@ HALF_WIDTH = "half_width"
 logger = logging.getLogger()
 
 
-def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Callable | None = None) -> RunDirectory:
+def run(
+    config: SessionConfig,
+    resume: RunDirectory | None = None,
+    on_epoch: Callable | None = None,
+    report: Callable[[RunDirectory], Sequence[Path]] | None = None,
+) -> RunDirectory:
     """Train, select on validation, evaluate once on test, and leave a run directory.
 
     Args:
         config: the resolved configuration.
         resume: a run directory to continue instead of starting a new one; a finished one is returned as it is.
-        on_epoch: called as ``on_epoch(epoch, valid_score)`` after each epoch of the selection phase.
+        on_epoch: called as ``on_epoch(epoch, valid_score)`` after each epoch of the selection phase, with the epoch
+            counted from 1 and the score in per cent.
+        report: makes files about the finished run for the trackers that keep files.
 
     Raises:
         UserError: bad data, settings or checkpoint; a diverged training; an unwritable run directory.
@@ -58,10 +66,11 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     check_selection(config)
     if resume is not None and resume.finished:
         return resume
+    check_loggers(config)
     if config["nproc"] > 1 and distributed.size() == 1:
         if on_epoch is not None:
             raise UserError(f"nproc: {config['nproc']} processes cannot report their epochs; set nproc: 1")
-        return in_processes(run, config, resume)
+        return in_processes(run, config, resume, None, report)
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     data = load_data(config)
@@ -87,20 +96,36 @@ def run(config: SessionConfig, resume: RunDirectory | None = None, on_epoch: Cal
     with working_in(directory), deterministic(config["reproducibility"]):
         if resume is not None and distributed.is_main():
             directory.write_config(config.plain())
-        logger.info("run directory: %s", directory.path)
+        introduce(config, protocol, directory)
         try:
-            with blaming_plugin(directory, config, resume is not None):
-                metrics = train_and_test(config, data, built, protocol, directory, resume is not None, on_epoch)
+            with blaming_plugin(directory, config, resume is not None), tracking(config, directory) as trackers:
+                metrics = train_and_test(
+                    config, data, built, protocol, directory, resume is not None, on_epoch, trackers
+                )
+                metrics["seconds"] = round(time.perf_counter() - started, 1)
+                finish(data, metrics, directory, trackers, report)
         except KeyboardInterrupt:
             raise Interrupted(how_to_go_on(directory)) from None
-        metrics["seconds"] = round(time.perf_counter() - started, 1)
-        if data.test is data.valid:
-            metrics["test_is"] = "validation"
-            logger.warning("the data set has no test sessions: what is called test here was measured on validation")
-        logger.info(result_report(metrics))
-        if distributed.is_main():
-            directory.write_metrics(metrics)
     return directory
+
+
+def finish(
+    data: SessionData,
+    metrics: dict,
+    directory: RunDirectory,
+    trackers: Trackers,
+    report: Callable[[RunDirectory], Sequence[Path]] | None,
+) -> None:
+    """Write ``metrics.json``, and tell the log and the trackers what came out."""
+    if data.test is data.valid:
+        metrics["test_is"] = "validation"
+        logger.warning("the data set has no test sessions: what is called test here was measured on validation")
+    logger.info(result_report(metrics))
+    if distributed.is_main():
+        directory.write_metrics(metrics)
+        trackers.result(metrics)
+        own = [directory.config_file, directory.history_file, directory.metrics_file, directory.details_file]
+        trackers.keep([*own, *(report(directory) if report is not None else ())])
 
 
 def how_to_go_on(directory: RunDirectory) -> str:
@@ -178,13 +203,14 @@ def train_and_test(
     directory: RunDirectory,
     resuming: bool,
     on_epoch: Callable | None,
+    trackers: Trackers,
 ) -> dict:
     """Every phase of one run; returns the content of ``metrics.json`` but for the seconds that it all took."""
     final_data = trained_on(config, data)
     if issubclass(config.model_class, Blend):
         trained = blend(config, data, protocol, directory)
     else:
-        trained = train(config, data, built, directory, resuming, on_epoch)
+        trained = train(config, data, built, directory, resuming, on_epoch, trackers)
     beyond = asked_for(config, trained.loaders[0].dataset)
     cpu_started = time.process_time()
     with refusing_nan():
@@ -199,7 +225,7 @@ def train_and_test(
         "model": config.registered_name,
         "dataset": config["dataset"],
         "seed": config["seed"],
-        "best_epoch": trained.best_epoch,
+        "epoch": trained.epoch,
         "valid": trained.valid and {name: value for name, value in trained.valid.items() if name != HALF_WIDTH},
         **sample_of(config, trained),
         "test": measured(config, ranks, beyond),
@@ -228,10 +254,11 @@ def train(
     directory: RunDirectory,
     resuming: bool,
     on_epoch: Callable | None,
+    trackers: Trackers,
 ) -> Trained:
     """Train and select on validation and, with ``retrain``, retrain on train + validation."""
     on_test = config["select_on"] == "test"
-    selected, loaders = prepare_trainer(config, built, data.tokens, directory, "select")
+    selected, loaders = prepare_trainer(config, built, data.tokens, directory, "select", trackers)
     train_loader, valid_loader, test_loader = loaders
     if resuming and directory.checkpoint_file("select").exists():
         selected.resume(train_loader)
@@ -239,11 +266,11 @@ def train(
         train_loader,
         test_loader if on_test else valid_loader,
         show_progress=config["show_progress"],
-        callback_fn=on_epoch,
+        callback_fn=None if on_epoch is None else lambda epoch, score: on_epoch(epoch + 1, 100 * score),
     )
     trained = selected
     if config["retrain"]:
-        trained, loaders = prepare_phase(config, trained_on(config, data), directory, "retrain")
+        trained, loaders = prepare_phase(config, trained_on(config, data), directory, "retrain", trackers)
         trained.epochs, trained.history = selected.best_epoch + 1, list(selected.history)
         if resuming and directory.checkpoint_file("retrain").exists():
             trained.resume(loaders[0])
@@ -251,7 +278,7 @@ def train(
     valid = None if on_test else selected.best_valid_result
     epoch_seconds = statistics.median(row["train_seconds"] for row in trained.history)
     cpu_seconds = sum(row.get("cpu_seconds", 0.0) for row in trained.history)
-    return Trained(trained.model, loaders, selected.best_epoch, valid, epoch_seconds, cpu_seconds)
+    return Trained(trained.model, loaders, selected.best_epoch + 1, valid, epoch_seconds, cpu_seconds)
 
 
 def write_outcome(directory: RunDirectory, ranks: Ranks, model: nn.Module) -> None:
@@ -262,14 +289,19 @@ def write_outcome(directory: RunDirectory, ranks: Ranks, model: nn.Module) -> No
 
 
 def prepare_phase(
-    config: SessionConfig, data: SessionData, directory: RunDirectory, phase: str
+    config: SessionConfig, data: SessionData, directory: RunDirectory, phase: str, trackers: Trackers | None = None
 ) -> tuple[SessionTrainer, Loaders]:
     """A freshly seeded model and its trainer and loaders; the same seed makes the same model."""
-    return prepare_trainer(config, build_model(config, data), data.tokens, directory, phase)
+    return prepare_trainer(config, build_model(config, data), data.tokens, directory, phase, trackers)
 
 
 def prepare_trainer(
-    config: SessionConfig, built: tuple[nn.Module, Loaders], tokens: np.ndarray, directory: RunDirectory, phase: str
+    config: SessionConfig,
+    built: tuple[nn.Module, Loaders],
+    tokens: np.ndarray,
+    directory: RunDirectory,
+    phase: str,
+    trackers: Trackers | None = None,
 ) -> tuple[SessionTrainer, Loaders]:
     """The trainer of a model that was built for a phase, and its loaders."""
     model, loaders = built
@@ -290,7 +322,7 @@ def prepare_trainer(
 
     config["checkpoint_dir"] = str(directory.path)
     items = [str(token) for token in tokens]
-    trainer = SessionTrainer(config, model, directory, items, evaluate_model, phase)
+    trainer = SessionTrainer(config, model, directory, items, evaluate_model, phase, trackers)
     trainer.valid_metric = selecting
     return trainer, loaders
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +12,30 @@ import torch.utils.deterministic
 
 from recbole_tme.config.load import SessionConfig
 from recbole_tme.errors import PluginError, UserError
+from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.evaluation.ranks import NonFiniteScores
 from recbole_tme.models.plugins import blaming
 from recbole_tme.nn import distributed
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.utils import terminal
 from recbole_tme.utils.files import alone_in, writing
 
 logger = logging.getLogger()
+
+
+def introduce(config: SessionConfig, protocol: Protocol, directory: RunDirectory) -> None:
+    """Say what is about to be trained, where and on what."""
+    logger.info("run directory: %s", directory.path)
+    if not distributed.is_main():
+        return
+    threads = torch.get_num_threads()
+    device = config["device"].type if config["device"].type != "cpu" else f"CPU, {threads} thread{'s'[: threads != 1]}"
+    terminal.say_folded(
+        f"{config.registered_name} on {config['dataset']}, seed {config['seed']}: {protocol.train_instances:,} "
+        f"training instances, {protocol.items:,} items, {device}",
+        indent="  ",
+    )
+    terminal.say(f"run directory: {directory.path}")
 
 
 @contextmanager
@@ -82,13 +98,24 @@ def working_in(directory: RunDirectory):
         yield
 
 
+class ToTerminal(logging.Handler):
+    """Shows warnings, and with ``--verbose`` all that is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            terminal.warn(record.getMessage().removeprefix("warning: "))
+        else:
+            for line in record.getMessage().splitlines():
+                terminal.detail(line)
+
+
 @contextmanager
 def logging_to(path: Path):
-    """Send log lines to standard error and to a file."""
+    """Send log lines to a file, and warnings to whoever watches; with ``--verbose`` everything."""
     with writing(path):
         to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handlers: list[logging.Handler] = [to_file, logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [to_file, ToTerminal()]
     before = logger.level
     logger.setLevel(logging.INFO)
     for handler in handlers:

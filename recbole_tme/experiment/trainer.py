@@ -11,9 +11,11 @@ from recbole.trainer import Trainer
 from recbole.utils import early_stopping
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from tqdm.auto import tqdm
 
 from recbole_tme.errors import UserError, WrongResult
+from recbole_tme.evaluation.summary import shown_name
+from recbole_tme.experiment.epochs import PHASES, log_line, remaining, shown_row
+from recbole_tme.experiment.trackers import Trackers
 from recbole_tme.models.base import named
 from recbole_tme.models.plain_softmax import fused_loss
 from recbole_tme.models.plugins import is_foreign
@@ -21,6 +23,8 @@ from recbole_tme.nn import distributed
 from recbole_tme.nn.row_optim import clippable
 from recbole_tme.recbole_patches.patches import tensorboard_in
 from recbole_tme.runs.checkpoint import fitting, load_checkpoint, restore_model, restore_optimizer, save_checkpoint
+from recbole_tme.runs.epochs import counted_from_one
+from recbole_tme.utils import terminal
 from recbole_tme.utils.files import writing
 from recbole_tme.utils.randomness import rng_state, set_rng_state
 from recbole_tme.utils.shapes import mismatch
@@ -55,11 +59,22 @@ class SessionTrainer(Trainer):
         items: external item ids by internal id, ``[N + 1]``; kept in the checkpoint.
         evaluate: ``evaluate(model, loader) -> dict`` of metrics by name, such as ``{"mrr@20": 0.15}``.
         phase: name of this training in the history ("select", or "retrain" on train + validation).
+        trackers: are told each epoch.
     """
 
-    def __init__(self, config, model, run: RunDirectory, items: list[str], evaluate: Callable, phase: str = "select"):
-        with tensorboard_in(run.tensorboard_dir if distributed.is_main() else None):
+    def __init__(
+        self,
+        config,
+        model,
+        run: RunDirectory,
+        items: list[str],
+        evaluate: Callable,
+        phase: str = "select",
+        trackers: Trackers | None = None,
+    ):
+        with tensorboard_in(None):
             super().__init__(config, model)
+        self.trackers = trackers or Trackers()
         self.run = run
         self.items = items
         self.phase = phase
@@ -106,7 +121,7 @@ class SessionTrainer(Trainer):
         for epoch in range(self.start_epoch, self.epochs):
             if self.finished:
                 break
-            row = {"phase": self.phase, "epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+            row = {"phase": self.phase, "epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
             started, cpu_started = time.perf_counter(), time.process_time()
             row |= self._train_epoch(train_data, epoch, show_progress=show_progress)
             row["train_seconds"] = round(time.perf_counter() - started, 3)
@@ -117,17 +132,20 @@ class SessionTrainer(Trainer):
             if valid_data is None:
                 self._keep_weights(epoch)
             row["cpu_seconds"] = round(time.process_time() - cpu_started, 3)
+            stopped_early = self.finished and epoch + 1 < self.epochs
             self.finished = self.finished or epoch + 1 == self.epochs
             self.history.append(row)
             if distributed.is_main():
-                self._report(row, verbose)
+                self.trackers.epoch(row)
+                if verbose:
+                    self._report(row, score is not None and self.best_epoch == epoch)
+                    if stopped_early:
+                        self._report_stop()
             if saved:
                 self.save(epoch, train_data)
             if callback_fn is not None:
                 callback_fn(epoch, score)
         self.model.load_state_dict(self.best_state)
-        if distributed.is_main():
-            self.tensorboard.close()
         return self.best_valid_score, self.best_valid_result
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False) -> dict[str, float]:
@@ -138,24 +156,20 @@ class SessionTrainer(Trainer):
         loss_func = checked(self.model, loss_func or named_losses(self.model, self.config))
         parameters = list(self.model.parameters())
         totals: dict[str, Tensor] = {}
-        batches = tqdm(
-            train_data,
-            total=len(train_data),
-            desc=f"epoch {epoch_idx}",
-            # None shows the bar on a terminal only, so that logs stay readable.
-            disable=None if show_progress else True,
-        )
-        for step, interaction in enumerate(batches, start=1):
-            self.optimizer.zero_grad(set_to_none=True)
-            losses = self._backward(loss_func, interaction) if len(interaction) else {}
-            share = distributed.average_gradients(self.model, len(interaction))
-            if self.clip_grad_norm:
-                clip_grad_norm_(clippable(parameters), **self.clip_grad_norm)
-            self.optimizer.step()
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + share * value.detach()
-            if step % CHECK_EVERY == 0 or step == len(train_data):
-                check_finite(totals, epoch_idx, step)
+        said = f"{PHASES.get(self.phase, self.phase)} {epoch_idx + 1}/{self.epochs}"
+        with terminal.bar(said, len(train_data), "batches", show_progress and distributed.is_main()) as shown:
+            for step, interaction in enumerate(train_data, start=1):
+                self.optimizer.zero_grad(set_to_none=True)
+                losses = self._backward(loss_func, interaction) if len(interaction) else {}
+                share = distributed.average_gradients(self.model, len(interaction))
+                if self.clip_grad_norm:
+                    clip_grad_norm_(clippable(parameters), **self.clip_grad_norm)
+                self.optimizer.step()
+                for name, value in losses.items():
+                    totals[name] = totals.get(name, 0.0) + share * value.detach()
+                if step % CHECK_EVERY == 0 or step == len(train_data):
+                    check_finite(totals, epoch_idx + 1, step)
+                shown.advance()
         distributed.broadcast_buffers(self.model)
         totals = distributed.total_by_name(totals)
         return {f"loss_{name}": total / len(train_data) for name, total in totals.items()}
@@ -186,13 +200,21 @@ class SessionTrainer(Trainer):
         self.best_epoch = epoch
         self.best_state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
-    def _report(self, row: dict, verbose: bool) -> None:
-        for name, value in row.items():
-            if isinstance(value, float):
-                self.tensorboard.add_scalar(f"{self.phase}/{name}", value, row["epoch"])
-        if verbose:
-            shown = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-            self.logger.info(shown)
+    def _report(self, row: dict, best: bool) -> None:
+        """A row for whoever watches, and all figures for the log."""
+        self.logger.info(log_line(row, self.epochs, best))
+        left = None
+        if not self.finished:
+            retrained = self.best_epoch + 1 if self.phase == "select" and self.config["retrain"] else 0
+            own = [one for one in self.history if one["phase"] == self.phase]
+            left = remaining(own, self.epochs, retrained)
+        terminal.say(*shown_row(row, self.epochs, self.valid_metric, best, left))
+
+    def _report_stop(self) -> None:
+        metric = shown_name(self.valid_metric)
+        text = f"stopped: {metric} has not improved on epoch {self.best_epoch + 1} for {self.cur_step} epochs"
+        self.logger.info(text)
+        terminal.say_folded(text)
 
     def save(self, epoch: int, train_data) -> None:
         """Write the history and the checkpoint ``--resume`` continues from, in one replace each.
@@ -253,7 +275,7 @@ class SessionTrainer(Trainer):
         self.best_state, self.best_epoch = state["best_state"], state["best_epoch"]
         self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
         self.cur_step, self.finished = state["cur_step"], state["finished"]
-        self.history = state["history"]
+        self.history = counted_from_one(state["history"])
         set_rng_state([state["rng"], *state.get("rng_of_other_processes", [])][distributed.rank()])
 
 

@@ -17,6 +17,8 @@ from recbole_tme.report.sheets import sheets, with_interval
 from recbole_tme.report.tables import caption
 from recbole_tme.utils import tabular
 from recbole_tme.utils.files import write_atomically, writing
+from recbole_tme.utils.terminal import columns as terminal_width
+from recbole_tme.utils.terminal import fold
 
 
 def write_report(
@@ -66,24 +68,43 @@ def write_report(
 
 def ranking(sections: Sequence[Section]) -> str:
     """Each section's ranking for a terminal."""
-    return "\n\n".join(map(terminal, sections))
+    return "\n\n".join(map(for_terminal, sections))
 
 
-def terminal(section: Section) -> str:
-    """The ranking with intervals and tests, narrow enough for a terminal, and the runs that failed."""
-    tests = {(line.model, line.metric): line for line in section.comparisons}
-    head = ["model", "seeds", *(name for metric in TESTED for name in (shown_name(metric), "difference", "Holm p"))]
+def written_to(out: Path) -> str:
+    """What :func:`write_report` wrote, for a terminal."""
+    return f"written to {out}\n  report.html, comparison.csv, comparison.md, comparison.tex"
+
+
+def for_terminal(section: Section) -> str:
+    """A table per metric with intervals and tests, narrow enough for a terminal, and the runs that failed."""
+    protocol = section.protocol
+    head = [f"{protocol.dataset} (protocol {protocol.fingerprint})"]
+    parts = ["\n".join([*head, *(line for text in protocol.lines() for line in fold(text, "  "))])]
+    parts += [_one_metric(section, metric) for metric in TESTED]
+    if advice := untested(section.comparisons):
+        parts.append("\n".join(fold(advice, "  ")))
+    for one in section.failures:
+        parts.append(f"failed: {one['model']}, seed {one['seed']}: {one['reason']} ({one['log']})")
+    return "\n\n".join(parts)
+
+
+def _one_metric(section: Section, metric: str) -> str:
+    """The ranking by one metric."""
+    tests = {line.model: line for line in section.comparisons if line.metric == metric}
     rows = []
-    for model in section.models:
-        cells = [model.name, str(len(model.seeds))]
-        for metric in TESTED:
-            line = tests.get((model.name, metric))
-            against = [with_sign(100 * line.difference), shown_p(line.p_holm)] if line else ["reference", ""]
-            cells += [with_interval(model.estimates[metric]), *against]
-        rows.append(cells)
-    failed = [f"failed: {one['model']}, seed {one['seed']}: {one['reason']} ({one['log']})" for one in section.failures]
-    advice = [untested(section.comparisons)] if untested(section.comparisons) else []
-    return "\n\n".join([caption(section.protocol), tabular.aligned(head, rows), *advice, *failed])
+    for model in sorted(section.models, key=lambda model: -model.estimates[metric].value):
+        line, own = tests.get(model.name), model.estimates[metric]
+        against = [with_sign(100 * line.difference), shown_p(line.p_holm)] if line else ["reference", ""]
+        rows.append([model.name, str(len(model.seeds)), with_interval(own), *against])
+    head = [shown_name(metric), "seeds", "with 95 % interval", "difference", "Holm p"]
+    # What a long name needs beyond its column goes to lines below it.
+    room = terminal_width() - sum(max(len(row[i]) for row in (head, *rows)) + 2 for i in range(1, len(head)))
+    lines = []
+    for name, *cells in rows:
+        first, *rest = fold(name, "  ", max(room, 12))
+        lines += [[first, *cells], *([more, *[""] * len(cells)] for more in rest)]
+    return tabular.aligned(head, lines)
 
 
 def markdown(sections: Sequence[Section]) -> str:

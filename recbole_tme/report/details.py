@@ -11,6 +11,7 @@ from pathlib import Path
 from recbole_tme.errors import UserError
 from recbole_tme.report.evaluated import ModelRuns
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.epochs import counted_from_one
 from recbole_tme.utils.shapes import read_json
 
 BEYOND = ("coverage", "gini", "popularity", "target_popularity")
@@ -96,7 +97,7 @@ def mean_of(rows: Sequence[Mapping], key: str) -> float | None:
 
 
 def read_history(run: RunDirectory) -> list[dict[str, float | str]]:
-    """The rows of ``history.csv``, figures as floats; empty without the file.
+    """The rows of ``history.csv``, figures as floats, epochs counted from 1; empty without the file.
 
     Raises:
         UserError: a cell that should be a figure is not one.
@@ -106,7 +107,7 @@ def read_history(run: RunDirectory) -> list[dict[str, float | str]]:
         return []
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            return [_figures(row, file) for row in csv.DictReader(lines)]
+            return counted_from_one([_figures(row, file) for row in csv.DictReader(lines)])
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file}: {error}; it should be the history.csv that a run wrote") from error
 

@@ -171,4 +171,4 @@ def leading(section: Section, models: Sequence[Model]) -> list[str]:
 def _epochs(history: Sequence[dict], column: str) -> list[tuple[float, float]]:
     """``(epoch from 1, figure)`` of the epochs that select, where the figure is known and finite."""
     rows = [row for row in history if row.get("phase") == "select" and math.isfinite(row.get(column, math.nan))]
-    return [(row["epoch"] + 1, row[column]) for row in rows]
+    return [(row["epoch"], row[column]) for row in rows]

@@ -4,7 +4,8 @@
 
 =====================  ================================================================================
 ``config.yaml``        resolved settings; ``--config_files=`` with it repeats the run
-``history.csv``        a row per epoch: phase, named losses, learning rate, seconds, validation metrics
+``history.csv``        a row per epoch, counted from 1: phase, named losses, learning rate, seconds, validation
+                       metrics
 ``checkpoint-*.pt``    everything ``--resume`` needs, as of a phase's last finished epoch
 ``model.safetensors``  weights of the selected epoch
 ``items.txt``          external item id per row of the embedding table, row 0 is padding
@@ -55,7 +56,7 @@ METRICS_SHAPE = {
     "model": str,
     "dataset?": str,
     "seed": int,
-    "best_epoch?": int,
+    **dict.fromkeys(("epoch?", "best_epoch?"), int),
     "valid?": (_NOTHING, {str: float}),
     "test": {str: float},
     "slices": {str: {"instances": int, "metrics": {str: float}}},

@@ -79,6 +79,9 @@ class Key:
             if self.nullable or not self.types:
                 return None
             raise UserError(f"{where}: {self.name} must not be empty; give {self.describe()}")
+        if self.choices and "list of str" in self.types and isinstance(value, str):
+            # Words have no commas: --metrics=Hit,MRR is a list of them.
+            value = [word.strip() for word in value.split(",")] if "," in value else value
         for kind in self.types:
             if kind == "str" and text is not None and not isinstance(value, (list, dict)):
                 value = text

@@ -31,6 +31,7 @@ from recbole_tme.models.builtin.discovery import is_builtin
 from recbole_tme.models.registry import innermost
 from recbole_tme.models.training_free.base import TrainingFree
 from recbole_tme.serving.saved import SavedModel, build_model
+from recbole_tme.utils import terminal
 from recbole_tme.utils.files import write_atomically, writing
 from recbole_tme.utils.installing import install_extra
 
@@ -79,11 +80,14 @@ def export(saved: SavedModel, out: Path, form: str) -> float:
     # Some of RecBole's models take any width in a run, but a GRU's trace does not.
     one_width = saved.settings["padding"] == "max" or is_builtin(innermost(type(model)))
     width = most if one_width else None
-    program = _traced(saved, width)
+    with terminal.step("tracing the model"):
+        program = _traced(saved, width)
     metadata = json.dumps({"model": saved.name, "max_length": most, "items": saved.items.ids}, ensure_ascii=False)
     write, read = (_torch_file, _read_torch) if form == "torch" else (_onnx_file, _read_onnx)
-    content = write(program, metadata)
-    difference = _largest_difference(CatalogueScores(model, width), read(content), len(saved.items.ids), most)
+    with terminal.step(f"making the {form} file"):
+        content = write(program, metadata)
+    with terminal.step("comparing its scores with the model's"):
+        difference = _largest_difference(CatalogueScores(model, width), read(content), len(saved.items.ids), most)
     if difference is None:
         raise UserError(f"model {saved.name} cannot be exported: the file's scores are not the model's")
     with writing(out):

@@ -16,6 +16,7 @@ from recbole_tme.models.base import Encoded, SessionRecommender
 from recbole_tme.serving.bundle import fingerprint
 from recbole_tme.serving.index import FILE_NAME, Codes, ItemIndex, encode, kept_codes
 from recbole_tme.serving.saved import SavedModel
+from recbole_tme.utils import terminal
 
 # The index is tuned for lists of this length ...
 TUNED_FOR = 20
@@ -90,7 +91,12 @@ class IndexedScores:
             exact: numbers of the best k items of each of some sessions.
         """
         weights, file = fingerprint(saved.weights_file)["sha256"], saved.weights_file.with_name(FILE_NAME)
-        codes, is_new = kept_codes(file, weights, lambda: tuned(self, saved.items.clicks, fields, exact))
+
+        def make() -> Codes:
+            with terminal.step(f"making an index of {self.n_items:,} items"):
+                return tuned(self, saved.items.clicks, fields, exact)
+
+        codes, is_new = kept_codes(file, weights, make)
         self.use(codes)
         return UsedIndex(codes.candidates, codes.recall, is_new)
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
+from recbole_tme.evaluation.summary import shown_name
 from recbole_tme.models import registry
 from recbole_tme.tuning.journal import FAILED, FINISHED, OPEN, STOPPED, Trial
 from recbole_tme.tuning.study import Study
-from recbole_tme.utils import tabular
+from recbole_tme.utils import tabular, terminal
 from recbole_tme.utils.files import write_atomically, write_json
 from recbole_tme.utils.shapes import read_json
 
-# Lines of the live table: the running trials first, then the best ones.
-LIVE_ROWS = 12
+# Trials at work that are shown at a time.
+LIVE_ROWS = 8
 SHAPE = {"final": [{"error?": (type(None), str), "test?": (type(None), {str: float})}]}
 
 
@@ -108,71 +108,95 @@ def best_text(study: Study) -> str:
 
 
 class LiveTable:
-    """Shows a running study: a table that is redrawn on a terminal, elsewhere a line per ended trial.
+    """Shows a study while it goes on: a row per trial that ended, and on a terminal those at work."""
 
-    Args:
-        stream: where to.
-    """
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-        self._drawn = 0
+    def __init__(self) -> None:
+        self._study: Study | None = None
         self._told: set[int] = set()
 
+    def begin(self, study: Study) -> None:
+        """Show this study from now on; nothing is said of the trials that ended in an earlier process."""
+        self._study, self._told = study, {trial.number for trial in study.trials if trial.ended}
+
     def __call__(self, study: Study) -> None:
-        if self._stream.isatty():
-            self._draw(study)
-            return
+        """Something has changed: a trial ended, or has done an epoch."""
         for trial in study.trials:
+            if trial.rows and not trial.ended:
+                detail = f"trial {trial.number}: epoch {trial.rows[-1]['epoch']}  {_score(study, trial)}"
+                terminal.detail(detail)
             if trial.ended and trial.number not in self._told:
                 self._told.add(trial.number)
-                print(ended_line(study, trial), file=self._stream, flush=True)
+                for line in ended_lines(study, trial):
+                    terminal.say(*line)
 
-    def _draw(self, study: Study) -> None:
-        width = shutil.get_terminal_size().columns
-        lines = [line[: width - 1] for line in live_lines(study)]
-        # Up to the first line of what was drawn, and clear from there.
-        back = f"\x1b[{self._drawn}F\x1b[J" if self._drawn else ""
-        self._stream.write(back + "\n".join(lines) + "\n")
-        self._stream.flush()
-        self._drawn = len(lines)
+    def lines(self) -> list[list[terminal.Piece]]:
+        """The lines that are drawn anew while the study goes on."""
+        return [] if self._study is None else live_lines(self._study)
 
 
-def ended_line(study: Study, trial: Trial) -> str:
-    """What is said of a trial that ended."""
-    score = "-" if trial.score is None else f"{100 * trial.score:.2f}"
-    settings = ", ".join(f"{key}={_short(value)}" for key, value in trial.settings.items())
-    best = study.best
-    leader = ""
-    if best is not None and best.score is not None:
-        leader = f"; best {100 * best.score:.2f} (trial {best.number})"
+def ended_lines(study: Study, trial: Trial) -> list[list[terminal.Piece]]:
+    """What is said of a trial that ended: how, its score, and below it its settings."""
     epochs = len(trial.rows)
-    return f"trial {trial.number} {trial.status} after {epochs} epochs: {study.metric} {score}{leader} [{settings}]"
+    best = study.best
+    leads = best is not None and best.number == trial.number
+    line: list[terminal.Piece] = [f"{_name(study, trial)}  {epochs:>3} epoch{'s' if epochs != 1 else ' '}  "]
+    line.append((_score(study, trial) + (" *best" if leads else ""), "good" if leads else ""))
+    if trial.status != FINISHED:
+        line.append((f"  {trial.status}", "bad" if trial.status == FAILED else "faint"))
+    if left := time_left(study):
+        line.append((f"  {left}", "faint"))
+    lines = [line]
+    for text in terminal.fold(f"    {_settings(trial)}", "    "):
+        lines.append([(text, "faint")])
+    return lines
 
 
-def live_lines(study: Study) -> list[str]:
-    """The lines of the live table."""
-    count = Counter(trial.status for trial in study.trials)
-    planned = f"/{study.plan.budget.trials}" if study.plan.budget.trials else ""
-    title = (
-        f"{study.config.registered_name} on {study.config['dataset']}: {len(study.trials)}{planned} trials, "
-        f"{count[FINISHED]} finished, {count[STOPPED]} stopped early, {count[FAILED]} failed, "
-        f"{study.journal.seconds:.0f} s"
-    )
+def live_lines(study: Study) -> list[list[terminal.Piece]]:
+    """The trials at work, the best one with its settings, and how far the study is."""
     at_work = [trial for trial in study.trials if not trial.ended]
-    others = sorted((t for t in study.trials if t.ended and t.rows), key=lambda trial: -trial.rows[-1]["score"])
-    shown = [*at_work, *others][:LIVE_ROWS]
-    rows = [
-        (
-            str(trial.number),
-            "training" if trial.status == OPEN else trial.status,
-            str(len(trial.rows)),
-            "" if trial.score is None else f"{100 * trial.score:.2f}",
-            ", ".join(f"{key}={_short(value)}" for key, value in trial.settings.items()),
-        )
-        for trial in shown
-    ]
-    return [title, *tabular.aligned(("trial", "status", "epochs", study.metric, "settings"), rows).splitlines()]
+    shown: list[list[terminal.Piece]] = []
+    for trial in at_work[:LIVE_ROWS]:
+        done = f"epoch {trial.rows[-1]['epoch']} done  {_score(study, trial)}" if trial.rows else "epoch 1"
+        shown.append([("▸ ", "bar"), f"{_name(study, trial)}  {done}  ", (_settings(trial), "faint")])
+    if len(at_work) > LIVE_ROWS:
+        shown.append([(f"  and {len(at_work) - LIVE_ROWS} more", "faint")])
+    best = study.best
+    if best is not None and best.score is not None:
+        shown.append([("best so far  ", "good"), f"{_name(study, best).strip()}  {_score(study, best)}"])
+        shown += [[f"    {text}"] for text in terminal.fold(_settings(best), width=terminal.columns() - 5)]
+    count, planned = Counter(trial.status for trial in study.trials), study.plan.budget.trials
+    ended = len(study.trials) - count[OPEN]
+    counts = [f"{ended}{f' of {planned}' if planned else ''} trials"]
+    counts += [f"{count[status]} {status}" for status in (STOPPED, FAILED) if count[status]]
+    left = time_left(study) or terminal.duration(study.journal.seconds)
+    bar = terminal.bar_pieces(ended, planned, 16) if planned else []
+    shown.append([*bar, f"{'  ' if bar else ''}{', '.join(counts)}", (f"  {left}", "faint")])
+    return shown
+
+
+def time_left(study: Study) -> str:
+    """How long the rest takes, if further trials take as long as those before; empty where that is not known."""
+    budget, spent = study.plan.budget, study.journal.seconds
+    ended = sum(trial.ended for trial in study.trials)
+    estimates = []
+    if budget.trials and ended:
+        estimates.append(spent * (budget.trials - ended) / ended)
+    if budget.seconds is not None:
+        estimates.append(max(0.0, budget.seconds - spent))
+    return terminal.time_left(min(estimates)) if estimates and min(estimates) > 0 else ""
+
+
+def _name(study: Study, trial: Trial) -> str:
+    width = len(str(max(study.plan.budget.trials or 0, len(study.trials)) - 1))
+    return f"trial {trial.number:>{width}}"
+
+
+def _score(study: Study, trial: Trial) -> str:
+    return f"{shown_name(study.metric.lower())} " + ("    -" if trial.score is None else f"{100 * trial.score:>5.2f}")
+
+
+def _settings(trial: Trial) -> str:
+    return "  ".join(f"{key}={_short(value)}" for key, value in trial.settings.items())
 
 
 def _short(value: Any) -> str:

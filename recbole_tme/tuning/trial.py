@@ -14,6 +14,7 @@ from recbole_tme.config.plugin_key import load_named
 from recbole_tme.evaluation.protocol import load_data
 from recbole_tme.experiment.run import prepare_phase
 from recbole_tme.experiment.surroundings import deterministic, logging_to
+from recbole_tme.experiment.trackers import tracking
 from recbole_tme.experiment.trainer import SessionTrainer
 from recbole_tme.runs.checkpoint import load_checkpoint, save_checkpoint
 from recbole_tme.runs.directory import RunDirectory
@@ -126,8 +127,9 @@ def train(config: SessionConfig, folder: Path, report: Callable[[dict], None]) -
     remove_leftovers(folder)
     directory = RunDirectory(folder)
     directory.write_config(config.plain())
-    with logging_to(directory.log_file), deterministic(config["reproducibility"]):
-        trainer, (train_loader, valid_loader, _) = prepare_phase(config, data, directory, "select")
+    logged, repeatable = logging_to(directory.log_file), deterministic(config["reproducibility"])
+    with logged, repeatable, tracking(config, directory) as trackers:
+        trainer, (train_loader, valid_loader, _) = prepare_phase(config, data, directory, "select", trackers)
         if directory.checkpoint_file("select").exists():
             trainer.resume(train_loader)
             # The process may have ended between a checkpoint and its report.

@@ -31,6 +31,7 @@ from recbole_tme.experiment.run import prepare_phase, write_outcome
 from recbole_tme.experiment.surroundings import blaming_plugin, deterministic, refusing_nan, working_in
 from recbole_tme.runs.checkpoint import restore_model
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.epochs import selected_epoch
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.updating.carry import Carried, NewItems, carry_over, old_rows
 from recbole_tme.updating.growth import Growth, grow
@@ -213,7 +214,7 @@ def _train_and_write(
             "dataset": config["dataset"],
             "seed": config["seed"],
             # Of the training from nothing, for a refit.
-            "best_epoch": parent.directory.read_metrics()["best_epoch"],
+            "epoch": selected_epoch(parent.directory.read_metrics()),
             "valid": None,
             "test": judged["after"],
             "slices": slices(trained.ranks, config["topk"], metrics),

@@ -26,7 +26,7 @@ RUNS = {"SPop": ["--model=SPop", *QUICK[:4]], "SRGNN": ["--model=SRGNN", *QUICK,
 def results(place) -> list[dict]:
     """The figures of every finished run below a folder."""
     found = [json.loads(file.read_text()) for file in sorted(place.rglob("metrics.json"))]
-    return [{key: one[key] for key in ("test", "valid", "best_epoch", "slices")} for one in found]
+    return [{key: one[key] for key in ("test", "valid", "epoch", "slices")} for one in found]
 
 
 @pytest.mark.parametrize("model", RUNS)

@@ -282,11 +282,11 @@ def test_plots_and_the_live_table(new_study, capsys):
     assert write_plots(study) is None
     for name in ("history", "parallel", "importance"):
         assert (study.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    table = LiveTable(sys.stderr)
+    table = LiveTable()
     table(study)
     table(study)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 5 and "trial 5 finished after 1 epochs: MRR@20 50.00" in lines[-1]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trial")]
+    assert len(lines) == 5 and lines[-1].startswith("trial 5    1 epoch   MRR@20 50.00 *best")
 
 
 def test_no_plots_without_matplotlib(new_study, monkeypatch):

@@ -176,8 +176,8 @@ def test_command_line(tmp_path, capsys):
     arguments = ["prepare", str(tmp_path / "log.tsv"), "--name", "own", "--out", str(tmp_path / "out")]
     columns = ["--session", "session", "--item", "item", "--time", "when", "--delimiter", "tab"]
     assert cli.main([*arguments, *columns, "--test-ratio", "0.25", "--min-support", "2"]) == 0
-    out = capsys.readouterr().out
-    assert "train sessions" in out and "--dataset=own" in out
+    printed = capsys.readouterr()
+    assert "train sessions" in printed.out and "--dataset=own" in printed.err
     assert cli.main(["audit", str(tmp_path / "out" / "own")]) == 0
     assert capsys.readouterr().out.splitlines()[0].split() == ["train", "sessions", "31"]
     assert cli.main(["audit", "own", "--data_path", str(tmp_path / "out")]) == 0

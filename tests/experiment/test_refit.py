@@ -58,7 +58,7 @@ def test_its_metrics_are_those_of_the_run_and_say_so(both):
     about = of_refit.pop("refit")
     assert of_refit == {key: value for key, value in of_run.items() if key in of_refit}
     assert about["metrics_of"] == str(selected) and about["sessions"] == 210 and about["items"] == 27
-    assert about["epochs"] == of_run["best_epoch"] + 1
+    assert about["epochs"] == of_run["epoch"]
 
 
 def test_nothing_measures_or_counts_it(both):
@@ -77,7 +77,7 @@ def test_as_many_epochs_as_the_run_chose(tmp_path):
     assert main(["refit", str(run.path), "--threads=1"]) == 0
     refitted = runs_of(tmp_path / "runs")[1]
     rows = (refitted / "history.csv").read_text().splitlines()[1:]
-    assert len(rows) == run.read_metrics()["best_epoch"] + 1 and all(row.startswith("all,") for row in rows)
+    assert len(rows) == run.read_metrics()["epoch"] and all(row.startswith("all,") for row in rows)
     with pytest.raises(UserError, match="--learning_rate cannot change"):
         refit(run.path, {"learning_rate": 0.1})
 

@@ -67,14 +67,14 @@ def test_the_selected_epoch_is_the_best_on_validation_and_its_weights_are_kept(t
     with directory.history_file.open() as file:
         scores = [float(row["valid_mrr@20"]) for row in csv.DictReader(file)]
     metrics = directory.read_metrics()
-    assert scores[metrics["best_epoch"]] == max(scores) == metrics["valid"]["mrr@20"]
+    assert scores[metrics["epoch"] - 1] == max(scores) == metrics["valid"]["mrr@20"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"lr_schedule": "cosine", "dropout_prob": 0.3}, {"retrain": True}])
 def test_resume_continues_bit_for_bit(settings):
     whole = run(toy_config(run_dir="whole", **settings))
     with pytest.raises(Stop):
-        run(toy_config(run_dir="parts", **settings), on_epoch=stop_after(1))
+        run(toy_config(run_dir="parts", **settings), on_epoch=stop_after(2))
     # Another state of the generators must not matter.
     torch.rand(17)
     broken_off = only_run("parts")
@@ -104,7 +104,7 @@ def test_resume_of_a_run_killed_before_its_first_checkpoint_starts_it_over(monke
 def test_a_resumed_run_may_train_longer_and_its_config_says_so():
     whole = run(toy_config(run_dir="whole", epochs=6))
     with pytest.raises(Stop):
-        run(toy_config(run_dir="parts", epochs=4), on_epoch=stop_after(1))
+        run(toy_config(run_dir="parts", epochs=4), on_epoch=stop_after(2))
     resumed = only_run("parts")
     assert main([f"--resume={resumed.path}", "--epochs=6"]) == 0
     assert results(resumed) == results(whole)
@@ -194,7 +194,7 @@ def test_retraining_uses_train_and_validation_for_the_chosen_epochs():
     directory = run(toy_config(retrain=True))
     with directory.history_file.open() as file:
         rows = list(csv.DictReader(file))
-    chosen = directory.read_metrics()["best_epoch"] + 1
+    chosen = directory.read_metrics()["epoch"]
     assert [row["phase"] for row in rows].count("retrain") == chosen
     assert not np.isclose(float(rows[-1]["loss_recommendation"]), float(rows[chosen - 1]["loss_recommendation"]))
 
@@ -234,6 +234,6 @@ def test_resume_refuses_data_that_changed(cache_directory):
 def test_epoch_callback_sees_validation_scores():
     seen = []
     directory = run(toy_config(epochs=2), on_epoch=lambda epoch, score: seen.append((epoch, score)))
-    assert [epoch for epoch, _ in seen] == [0, 1]
-    assert max(score for _, score in seen) == directory.read_metrics()["valid"]["mrr@20"]
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert max(score for _, score in seen) == 100 * directory.read_metrics()["valid"]["mrr@20"]
     assert all(math.isfinite(score) for _, score in seen)

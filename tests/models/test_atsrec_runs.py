@@ -154,7 +154,7 @@ def test_resume_continues_bit_for_bit(attack):
     whole = run(load_config("ATSRec", "toy", config_dict=settings | {"run_dir": "whole"}))
 
     def stop(epoch, _score):
-        if epoch == 1:
+        if epoch == 2:
             raise Stop
 
     with pytest.raises(Stop):

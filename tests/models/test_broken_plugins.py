@@ -196,7 +196,7 @@ TRAINING = {
 DIVERGED = {
     "NaN": (
         sound(RESULT, f"({RESULT}) * float('nan')"),
-        "the recommendation loss became nan in epoch 0.*lower learning_rate",
+        "the recommendation loss became nan in epoch 1.*lower learning_rate",
     ),
     "infinite": (stock(LOSS, f"{LOSS} + float('inf')"), "the recommendation loss became inf"),
     "scores of NaN": (stock(SCORES, "return self.scores(interaction) * float('nan')\n"), "scores hold NaN"),
