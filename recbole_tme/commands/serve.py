@@ -151,8 +151,10 @@ def named_models(run: Path | None, given: list[str]) -> list[tuple[str, Path]]:
     """Names and folders of the models, in the order in which they were given.
 
     Raises:
-        UserError: there is none, or a ``--model`` has no name or no folder.
+        UserError: there is none, or a ``--model`` has no name or no folder, or a folder of runs has no finished one.
     """
+    from recbole_tme.runs.find import named_run
+
     models = [] if run is None else [("default", run)]
     for one in given:
         name, _, folder = one.partition("=")
@@ -161,7 +163,8 @@ def named_models(run: Path | None, given: list[str]) -> list[tuple[str, Path]]:
         models.append((name, Path(folder)))
     if not models:
         raise UserError("name a run directory or a bundle, or several as --model=NAME=RUN")
-    return models
+    # Now, so that all that a server tells and watches is of this run.
+    return [(name, named_run(folder)) for name, folder in models]
 
 
 def shares(text: str | None) -> dict[str, float] | None:

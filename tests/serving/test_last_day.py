@@ -1,6 +1,7 @@
 """From a shop's log to answers in four lines: what was sold for the first time on the last day is recommended, too."""
 
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 from fastapi.testclient import TestClient
 
 from recbole_tme.cli import main
-from recbole_tme.runs.find import named_run
+from recbole_tme.commands.serve import named_models
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.server.app import make_app
 from recbole_tme.serving.server.models import Models, Served
@@ -62,7 +63,8 @@ def test_recommend_names_them(place, capsys):
 
 
 def test_serve_names_them(place):
-    run = named_run("latest")
+    # As the command finds it: the run's own folder, which tells of its results.
+    ((_, run),) = named_models(Path("latest"), [])
     assert (run / "refit.json").exists()
     served = Served("default", run, lambda _: Recommender.load(run))
     with TestClient(make_app(Models([served]))) as client:
