@@ -18,6 +18,7 @@ import struct
 import sys
 import tempfile
 import termios
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def svg(lines: Sequence[str], title: str) -> str:
 
 def write(folder: Path, name: str, command: str, lines: Sequence[str]) -> None:
     """Write a capture as text and as SVG."""
-    shown = [f"$ recbole-tme {command}", *lines]
+    typed = textwrap.wrap(f"$ recbole-tme {command}", COLUMNS - 2, subsequent_indent="    ", break_on_hyphens=False)
+    shown = [*(f"{line} \\" for line in typed[:-1]), typed[-1], *lines]
     text = "\n".join(plain(line).rstrip() for line in shown) + "\n"
     (folder / f"{name}.txt").write_text(text, encoding="utf-8")
     (folder / f"{name}.svg").write_text(svg(shown, f"recbole-tme {command.split()[0]}"), encoding="utf-8")

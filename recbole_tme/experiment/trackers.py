@@ -214,7 +214,11 @@ class WeightsAndBiases(Tracker):
             ) from error
         self._run.define_metric("epoch")
         self._run.define_metric("*", step_metric="epoch")
-        terminal.note(f"logged to Weights & Biases: {self._run.url or self._run.dir}")
+        if self._run.offline:
+            folder = os.path.relpath(Path(self._run.dir).parent)
+            terminal.note(f"logged to Weights & Biases on this disk; to send it: wandb sync {folder}")
+        else:
+            terminal.note(f"logged to Weights & Biases: {self._run.url}")
 
     def epoch(self, number: int, figures: Mapping[str, float]) -> None:
         self._run.log({"epoch": number, **figures})
