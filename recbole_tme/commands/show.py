@@ -20,11 +20,13 @@ def run(args: argparse.Namespace) -> int:
         UserError: there is no finished run.
     """
     from recbole_tme.api.running import load_run
+    from recbole_tme.utils.tabular import printable
 
     shown = load_run(args.run)
     print(shown)
     if shown.command:
-        print(f"repeat:    {shown.command}")
+        # Of a run of somebody else's, too: it is to be read before it is called.
+        print(f"repeat:    {printable(shown.command)}")
     print(f"recommend: recbole-tme recommend {shown.path} --session='ITEM ITEM'")
     print(f"try it:    recbole-tme serve {shown.path}")
     return 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from recbole_tme.evaluation.beyond_accuracy import BY_KEY, NO_FRACTIONS
 from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.runs.epochs import selected_epoch
+from recbole_tme.utils.tabular import printable
 from recbole_tme.utils.terminal import fold
 
 # The slices of the test instances, as a table's head names them.
@@ -23,13 +24,16 @@ def percent_table(columns: Mapping[str, Mapping[str, float]]) -> str:
     Args:
         columns: metrics by column name, such as ``{"test": {"hit@20": 0.33, "mrr@20": 0.15}}``.
     """
+    # Names in a run of somebody's do not steer the terminal.
+    columns = {printable(column): metrics for column, metrics in columns.items()}
     names = list(dict.fromkeys(name for metrics in columns.values() for name in metrics))
-    first = max(map(len, map(shown_name, names)), default=0)
+    heads = {name: printable(shown_name(name)) for name in names}
+    first = max(map(len, heads.values()), default=0)
     widths = {column: max(len(column), 6) + 2 for column in columns}
     lines = [" " * first + "".join(f"{column:>{width}}" for column, width in widths.items())]
     for name in names:
         cells = (f"{shown_value(name, columns[one][name]):.2f}" if name in columns[one] else "-" for one in columns)
-        lines.append(f"{shown_name(name):<{first}}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths.values())))
+        lines.append(f"{heads[name]:<{first}}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths.values())))
     return "\n".join(lines)
 
 
@@ -122,5 +126,11 @@ def result_report(metrics: Mapping) -> str:
         told.append(f"{' and '.join(BY_KEY[name] for name in raw)} are no fractions and not in percent")
     told.append(f"{100 * metrics['tie_share']:.2f} % of the test instances have a tied target")
     return "\n".join(
-        [*fold(head), "", percent_table(columns), "", *(line for text in told for line in fold(text, "  "))]
+        [
+            *fold(printable(head)),
+            "",
+            percent_table(columns),
+            "",
+            *(line for text in told for line in fold(printable(text), "  ")),
+        ]
     )

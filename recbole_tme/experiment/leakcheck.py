@@ -231,8 +231,9 @@ def report(found: Findings, config: SessionConfig) -> str:
     for name, moves in found.moved.items():
         rows.append([VARIATIONS[name], f"{100 * found.share(name):.2f} %", f"{moves.max():.1e}"])
     rows.append([HIDDEN, f"{100 * (found.hidden > TOLERANCE).mean():.2f} %", f"{found.hidden.max():.1e}"])
+    dataset = tabular.printable(config["dataset"])
     lines = [
-        f"{config.registered_name} on {config['dataset']}: {n:,} test instances, tolerance {TOLERANCE:g}",
+        f"{config.registered_name} on {dataset}: {n:,} test instances, tolerance {TOLERANCE:g}",
         tabular.aligned(["compared with the batch as it is", "instances moved", "largest move"], rows),
         f"P@20 / MRR@20 of these instances in batches {_shown(found.rank_in_batch)}, alone {_shown(found.rank_alone)}",
         f"LEAKS: {found.leak}" if found.leaks else "no leak found",

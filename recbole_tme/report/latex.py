@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from recbole_tme.report.sheets import Sheet
@@ -12,6 +13,7 @@ ESCAPES = {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"},
     **{"±": r"$\pm$", "−": "$-$", "–": "--", "—": "---", "|": r"\textbar{}", "\n": " "},
 }
+NOT_IN_A_LABEL = re.compile(r"[^\w:@.-]+")
 
 
 def escaped(text: str) -> str:
@@ -35,7 +37,8 @@ def table(sheet: Sheet, label: str, source: str) -> str:
             r"\begin{table*}",
             r"\centering",
             rf"\caption{{{escaped(': '.join([sheet.title, source]))}. {escaped(sheet.note)}}}",
-            rf"\label{{{label}}}",
+            # No escape is understood in it.
+            rf"\label{{{NOT_IN_A_LABEL.sub('-', label)}}}",
             r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
