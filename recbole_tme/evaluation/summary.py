@@ -127,10 +127,10 @@ def result_report(metrics: Mapping) -> str:
     told.append(f"{100 * metrics['tie_share']:.2f} % of the test instances have a tied target")
     return "\n".join(
         [
-            *fold(printable(head)),
+            *fold(head),
             "",
             percent_table(columns),
             "",
-            *(line for text in told for line in fold(printable(text), "  ")),
+            *(line for text in told for line in fold(text, "  ")),
         ]
     )

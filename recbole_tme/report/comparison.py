@@ -79,13 +79,13 @@ def written_to(out: Path) -> str:
 def for_terminal(section: Section) -> str:
     """A table per metric with intervals and tests, narrow enough for a terminal, and the runs that failed."""
     protocol = section.protocol
-    head = [f"{protocol.dataset} (protocol {protocol.fingerprint})"]
+    head = [tabular.printable(f"{protocol.dataset} (protocol {protocol.fingerprint})")]
     parts = ["\n".join([*head, *(line for text in protocol.lines() for line in fold(text, "  "))])]
     parts += [_one_metric(section, metric) for metric in TESTED]
     if advice := untested(section.comparisons):
         parts.append("\n".join(fold(advice, "  ")))
     for one in section.failures:
-        parts.append(f"failed: {one['model']}, seed {one['seed']}: {one['reason']} ({one['log']})")
+        parts.append(tabular.printable(f"failed: {one['model']}, seed {one['seed']}: {one['reason']} ({one['log']})"))
     return "\n\n".join(parts)
 
 

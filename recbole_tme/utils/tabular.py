@@ -34,9 +34,11 @@ def csv_text(head: Sequence[str], rows: Sequence[Sequence]) -> str:
     return text.getvalue()
 
 
-def printable(text: str) -> str:
-    """Text in one line and without what steers a terminal: control characters are spelled out."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+def printable(text: str, kept: str = "") -> str:
+    """Text in one line and without what steers a terminal: control characters are spelled out, but for those kept."""
+    return "".join(
+        sign if sign.isprintable() or sign in kept else sign.encode("unicode_escape").decode() for sign in text
+    )
 
 
 def escaped(text: str) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from recbole_tme.utils.tabular import printable
+
 QUIET, NORMAL, VERBOSE = "quiet", "normal", "verbose"
 # In the environment, so that the processes which a run starts say as much as it does.
 VARIABLE = "RECBOLE_TME_OUTPUT"
@@ -96,12 +98,13 @@ def fold(text: str, indent: str = "", width: int | None = None) -> list[str]:
     """A paragraph as lines that fit; words, such as paths, stay whole.
 
     Args:
-        text: in one line.
+        text: in one line; names in it may be somebody's, and what would steer the terminal is spelled out.
         indent: what further lines begin with.
         width: of a line; default what the terminal has.
     """
     width = width or min(columns(), WIDEST)
-    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
+    shown = printable(text, kept="\n\t\xa0")
+    return textwrap.wrap(shown, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def columns() -> int:
@@ -261,7 +264,7 @@ def _write(line: Sequence[Piece]) -> None:
     if console is not None:
         console.print(_text(line), soft_wrap=True)
         return
-    text = "".join(piece if isinstance(piece, str) else piece[0] for piece in line).rstrip()
+    text = "".join(_shown(piece) for piece in line).rstrip()
     if in_notebook():
         # What stands on standard error there looks like a fault.
         print(text)
@@ -290,7 +293,10 @@ def _text(line: Sequence[Piece], **options: Any) -> Any:
 
     text = Text(no_wrap=True, **options)
     for piece in line:
-        words, style = (piece, "") if isinstance(piece, str) else piece
-        text.append(words, STYLES.get(style, ""))
+        text.append(_shown(piece), "" if isinstance(piece, str) else STYLES.get(piece[1], ""))
     text.rstrip()
     return text
+
+
+def _shown(piece: Piece) -> str:
+    return printable(piece if isinstance(piece, str) else piece[0], kept="\n\t\xa0")
