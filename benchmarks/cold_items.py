@@ -26,7 +26,7 @@ from recbole_tme.data.ragged import keep_clicks, take_sessions
 from recbole_tme.data.readers.atomic import read_dataset, write_dataset
 from recbole_tme.data.readers.movielens import movielens_sessions
 from recbole_tme.data.sessions import Sessions
-from recbole_tme.data.split import validation_cut
+from recbole_tme.data.split import by_last_click, validation_cut
 from recbole_tme.evaluation.ranks import rank_all, target_ranks
 from recbole_tme.experiment.loading import load_run
 from recbole_tme.experiment.run import run
@@ -81,7 +81,7 @@ def hide(share: float, folder: Path) -> np.ndarray:
 def without(sessions: Sessions, hidden: np.ndarray) -> Sessions:
     """Sessions without the clicks on some items."""
     kept = keep_clicks(sessions, ~hidden[sessions.items])
-    return take_sessions(kept, kept.lengths >= 2)
+    return by_last_click(take_sessions(kept, kept.lengths >= 2))
 
 
 def figures(args, model: str, content: str | None, seed: int, cold: np.ndarray, folder: str) -> dict[str, float]:
