@@ -10,13 +10,18 @@ from recbole_tme.report.charts import Point, pareto
 from recbole_tme.report.comparison import write_report
 from recbole_tme.report.examples import Answer, Example, in_order, kind
 from recbole_tme.report.figures import leading
+from recbole_tme.report.made import settings_told
 from recbole_tme.report.sheets import wide
 
 
 @pytest.fixture(scope="module")
-def section(tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("rivals")
+
+
+@pytest.fixture(scope="module")
+def section(folder):
     """Good and its twin, Worse (three seeds each), Single with one seed, and SPop."""
-    folder = tmp_path_factory.mktemp("rivals")
     for seed in (1, 2, 3):
         make_run(folder, "Good", some_ranks(6.0, seed), seed)
         make_run(folder, "Twin", some_ranks(6.0, seed), seed)
@@ -37,8 +42,8 @@ def test_the_best_and_what_is_not_told_from_it(section):
             assert found.untested == ["Single"] and found.told == 2
 
 
-def test_the_page_marks_them_in_the_ranking(section, tmp_path_factory):
-    text = (tmp_path_factory.getbasetemp() / "rivals0" / "out" / "report.html").read_text()
+def test_the_page_marks_them_in_the_ranking(section, folder):
+    text = (folder / "out" / "report.html").read_text()
     table = text[text.index('data-title="Ranking"') : text.index("</table>")]
     assert table.count('class="best"') == len(section.leaders)
     assert table.count('class="same"') == sum(len(found.same) for found in section.leaders.values())
@@ -63,10 +68,13 @@ def test_pairs_agree_with_a_loop_over_sessions(section):
     assert all(math.isnan(p.line.p) == ("Single" in (p.line.model, p.line.reference)) for p in section.pairs)
 
 
-def test_a_model_without_training_has_no_parameters_and_only_its_own_settings(section, tmp_path_factory):
-    text = (tmp_path_factory.getbasetemp() / "rivals0" / "out" / "comparison.md").read_text()
+def test_a_model_without_training_has_no_parameters_and_only_its_own_settings(section, folder):
+    text = (folder / "out" / "comparison.md").read_text()
     assert "| SPop | none | 1.5 |" in text and "| Good | 12,345 | 1.5 |" in text
     assert next(model for model in section.models if model.name == "SPop").training_free
+    told, shared = settings_told(section)
+    # make_run writes a learning rate into every config; SPop does not read it.
+    assert "learning_rate" not in told["SPop"] and shared["learning_rate"] == "0.001"
 
 
 def test_intervals_are_possible_and_two_seeds_are_owned_up_to(section, tmp_path):
