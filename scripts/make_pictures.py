@@ -34,7 +34,7 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/pictures")
     PICTURES.mkdir(parents=True, exist_ok=True)
     compared = recbole_tme.compare(
-        [*TRAINED, *COUNTED], seeds=3, threads=1, run_dir=folder / "runs", out=folder / "report"
+        [*TRAINED, *COUNTED], seeds=3, threads=1, run_dir=str(folder / "runs"), out=folder / "report"
     )
     best = {name: next(run.path for run in compared.runs if run.path.parent.name == name) for name in (SERVED, BESIDE)}
     with sync_playwright() as driver, serving(best[SERVED], best[BESIDE]) as demo:
