@@ -39,6 +39,7 @@ FILLED_IN = {
     "STUDY": "docs/studies/yoochoose-100k",
     "DEFAULT_RUN": "TMEGNN",
     "runs/yoochoose-100k/TMEGNN": "runs/tmall/TMEGNN",
+    "/srv/shop/model": "srv/model",
     "/srv/": "srv/",
     "<address of the head>": "127.0.0.1",
 }
@@ -104,7 +105,7 @@ def without_ray(monkeypatch):
     """Studies are checked and their folders made; no trial is trained."""
     from recbole_tme.api import tuning
 
-    def work(study, final_seeds):
+    def work(study, *_):
         best = {"model": study.plan.settings["model"], "dataset": study.plan.settings["dataset"]}
         (study.folder / "best.yaml").write_text(yaml.safe_dump(best))
 
@@ -159,13 +160,13 @@ def quickly(words: list[str], folder: Path) -> list[str]:
 
 def _placeholders(word: str, folder: Path) -> str:
     """``<run>``, ``<another>`` and ``<id>`` as the newest that there is."""
-    before, open_bracket, rest = word.partition("<")
-    if not open_bracket:
+    found = re.fullmatch(r"(--[\w-]+=)?(.*)<(run|another|id)>(.*)", word)
+    if found is None:
+        assert "<" not in word, f"{word}: what does it stand for?"
         return word
-    placeholder, _, after = rest.partition(">")
+    option, before, _, after = found.groups(default="")
     newest = max(folder.glob(f"{before}*"), key=lambda path: path.stat().st_mtime)
-    assert placeholder in ("run", "another", "id"), word
-    return f"{newest.relative_to(folder)}{after}"
+    return f"{option}{newest.relative_to(folder)}{after}"
 
 
 @pytest.mark.slow
