@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from recbole_tme.serving.bundle import write_bundle
 
     options.load_plugins(args)
-    write_bundle(args.run, args.out)
+    write_bundle(options.run_path(args), args.out)
     size = sum(file.stat().st_size for file in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB; recbole-tme recommend {args.out} uses it")
     return 0

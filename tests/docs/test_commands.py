@@ -108,6 +108,8 @@ def without_ray(monkeypatch):
     def work(study, *_):
         best = {"model": study.plan.settings["model"], "dataset": study.plan.settings["dataset"]}
         (study.folder / "best.yaml").write_text(yaml.safe_dump(best))
+        # As at the end of a study, so that the next command may go on with it.
+        study.journal.close()
 
     monkeypatch.setattr(tuning, "connected", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(tuning, "work", work)
