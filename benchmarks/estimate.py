@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 
@@ -29,7 +30,9 @@ def main() -> None:
     for text in args.runs:
         model, dataset, epochs = text.split(":")
         job = {"model": model, "dataset": dataset, "epochs": int(epochs), "data_path": args.data_path}
-        said, taken = (run_child(__file__, job | {"what": what}) for what in ("estimate", "run"))
+        said = run_child(__file__, job | {"what": "estimate"})
+        print(f"{text}: estimated {said}; now it is run", file=sys.stderr)
+        taken = run_child(__file__, job | {"what": "run"})
         for key, title in (("cpu", "CPU time, s"), ("memory", "peak memory, MB")):
             ratio = said[key] / taken[key]
             lines.append(
