@@ -79,7 +79,10 @@ def by_settings(results: Sequence[dict]) -> dict[str, list[dict]]:
 def one_table(models: dict[str, list[dict]]) -> str:
     protocol = protocol_of(next(iter(models.values()))[0])
     ordered = sorted(models, key=lambda model: (-mean_of(models[model], METRICS[-1]), model))
-    head = ["model", "seeds", *map(shown_name, METRICS), "repeated P@20", "new P@20", "epoch s", "CPU s"]
+    head = ["model", "seeds", *map(shown_name, METRICS), "repeated P@20", "new P@20", "epoch s"]
+    # Runs of before it was measured have none.
+    with_cpu = any("cpu_seconds" in run for runs in models.values() for run in runs)
+    head += ["CPU s"] * with_cpu
     rows = []
     for model in ordered:
         runs = models[model]
@@ -88,8 +91,9 @@ def one_table(models: dict[str, list[dict]]) -> str:
             parts = [run["slices"][kind]["metrics"] for run in runs if kind in run["slices"]]
             cells.append(cell_of(parts, "hit@20"))
         cells.append(f"{statistics.median(run['epoch_seconds'] for run in runs):.0f}")
-        cpu = [run["cpu_seconds"] for run in runs if "cpu_seconds" in run]
-        cells.append(f"{statistics.median(cpu):.0f}" if cpu else "-")
+        if with_cpu:
+            cpu = [run["cpu_seconds"] for run in runs if "cpu_seconds" in run]
+            cells.append(f"{statistics.median(cpu):.0f}" if cpu else "-")
         rows.append(cells)
     return f"{caption(protocol)}\n\n{tabular.markdown(head, rows)}"
 
