@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import shown_name
 from recbole_tme.report.section import RANKED_BY
 from recbole_tme.runs.directory import RunDirectory
@@ -55,15 +56,17 @@ def say_next(steps: list[tuple[str, str]]) -> None:
     """Print commands with what they are for, in a column of its own where there is room for it."""
     terminal.say()
     terminal.say(("next", "strong"))
-    width = max(len(command) for command, _ in steps)
-    fits = 2 + width + 2 + max(len(meaning) for _, meaning in steps) <= terminal.columns()
+    room = terminal.columns() - 4 - max(len(meaning) for _, meaning in steps)
+    width = max((len(command) for command, _ in steps if len(command) <= room), default=0)
     for command, meaning in steps:
-        beside = f"  {' ' * (width - len(command))}{meaning}"
-        for line in _continued(command, terminal.columns() - 2):
-            terminal.say(f"  {line}", (beside if fits else "", "faint"))
+        if len(command) <= room:
+            terminal.say(f"  {command:<{width}}  ", (meaning, "faint"))
+            continue
+        for line in continued(command, terminal.columns() - 2):
+            terminal.say(f"  {line}")
 
 
-def _continued(command: str, width: int) -> list[str]:
+def continued(command: str, width: int) -> list[str]:
     """A command in lines that fit, which a shell reads as one."""
     if len(command) <= width:
         return [command]
@@ -88,12 +91,16 @@ def _short(path: Path) -> str:
     try:
         is_latest = named_run(LATEST).resolve() == path.resolve()
     # There may be no folder runs here.
-    except Exception:
+    except UserError:
         is_latest = False
     return LATEST if is_latest else shlex.quote(str(path))
 
 
 def _session(directory: RunDirectory) -> str:
     """Items of the catalogue that sessions are not separated by, as a word for a shell."""
-    items = [item for item in directory.read_items()[1:] if item and not any(sign.isspace() for sign in item)]
+    try:
+        known = directory.read_items()[1:]
+    except UserError:
+        known = []
+    items = [item for item in known if item.isprintable() and item and " " not in item]
     return shlex.quote(" ".join(items[:EXAMPLE_CLICKS])) if items else "'ITEM ITEM'"

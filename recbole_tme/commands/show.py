@@ -20,13 +20,17 @@ def run(args: argparse.Namespace) -> int:
         UserError: there is no finished run.
     """
     from recbole_tme.api.running import load_run
+    from recbole_tme.commands.next_steps import after_run, continued, say_next
+    from recbole_tme.runs.directory import RunDirectory
     from recbole_tme.utils.tabular import printable
+    from recbole_tme.utils.terminal import columns
 
     shown = load_run(args.run)
     print(shown)
     if shown.command:
         # Of a run of somebody else's, too: it is to be read before it is called.
-        print(f"repeat:    {printable(shown.command)}")
-    print(f"recommend: recbole-tme recommend {shown.path} --session='ITEM ITEM'")
-    print(f"try it:    recbole-tme serve {shown.path}")
+        print("repeat it by")
+        for line in continued(printable(shown.command), columns() - 2):
+            print(f"  {line}", flush=True)
+    say_next(after_run(RunDirectory(shown.path)))
     return 0

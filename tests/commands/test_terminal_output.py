@@ -200,3 +200,16 @@ def test_a_study_shows_its_trials_the_best_so_far_and_the_time_left():
     assert "2 of 10 trials, 1 stopped early  about 4 min left" in live[-1]
     # Those at work are cut off at the terminal's edge; everything else fits it.
     fit([*said, *live[2:]])
+
+
+def test_what_comes_next_is_one_command_for_a_shell(monkeypatch, capsys):
+    from recbole_tme.commands.next_steps import continued, say_next
+
+    command = "recbole-tme bundle runs/a-folder/of-some-length/and-another --out='a model' --verbose " + "word " * 10
+    lines = continued(command.strip(), 60)
+    fit(lines, 60)
+    assert shlex.split("\n".join(lines).replace("\\\n", " ")) == shlex.split(
+        command
+    ) and "--out='a model'" in "\n".join(lines)
+    say_next([("recbole-tme show latest", "the run"), (command, "what is long")])
+    assert "  recbole-tme show latest  the run" in capsys.readouterr().err.splitlines()
