@@ -122,7 +122,8 @@ def report(args, cold: np.ndarray, found: dict) -> str:
     given += "" if args.epochs is None else f" --epochs {args.epochs}"
     lines = [
         f"`python benchmarks/cold_items.py {given}`: {NAME}, {n_cold} of {n:,} items without a click in training; "
-        f"P@{K} in per cent, mean and range of {args.seeds} seeds. {first['instances']:,} of {first['of']:,} test targets are cold.",
+        f"P@{K} in per cent, mean and range of {args.seeds} seeds. {first['instances']:,} of {first['of']:,} test "
+        "targets are cold.",
         "",
         "| model | cold targets, among all items | cold targets, among cold items | other targets |",
         "|---|---:|---:|---:|",
