@@ -35,6 +35,5 @@ def test_there_are_the_three():
 @pytest.mark.slow
 @pytest.mark.parametrize("file", run_notebooks.NOTEBOOKS, ids=lambda file: file.stem)
 def test_a_notebook_runs(file):
-    stored, ran = code_cells(nbformat.read(file, as_version=4)), code_cells(run_notebooks.execute(file))
-    kinds = [[output.output_type for output in cell.outputs] for cell in ran]
-    assert kinds == [[output.output_type for output in cell.outputs] for cell in stored]
+    outputs = [output for cell in code_cells(run_notebooks.execute(file)) for output in cell.outputs]
+    assert len(outputs) >= 5 and all(output.output_type != "error" for output in outputs)
