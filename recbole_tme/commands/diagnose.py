@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
     options.add_plugin(parser)
+    options.add_output(parser)
     parser.add_argument("--out", type=Path, help="write one file and one plot of all runs into this folder (default: "
                         "each run's own into its directory)")  # fmt: skip
     parser.add_argument("--format", choices=("png", "svg"), default="png", help="of the plot (default: %(default)s)")

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_dataset(parser)
     options.add_config_files(parser)
     options.add_plugin(parser)
+    options.add_output(parser)
     parser.add_argument("--instances", type=int, default=2048, help="test instances scored (default: %(default)s)")
 
 

@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from recbole_tme.commands import options
 from recbole_tme.errors import UserError
 
 TAKES_KEYS = True
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", help="comma-separated rows of the table (default: all)")
     parser.add_argument("--seeds", type=int, default=1, help="per model that a seed can change (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="runs at once (default: %(default)s)")
+    options.add_output(parser)
     parser.add_argument("--into", type=Path, help="replace the text between <!-- NAME: begin --> and <!-- NAME: end -->"
                         " in this file")  # fmt: skip
 

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="files, folders or patterns of a click log; sessions that the run's data holds already are skipped",
     )
     options.add_plugin(parser)
+    options.add_output(parser)
     how = parser.add_argument_group("update")
     how.add_argument("--epochs", type=int, default=1, help="over new sessions and the sample (default: %(default)s)")
     how.add_argument("--learning-rate", type=float, help="of these epochs (default: the run's)")

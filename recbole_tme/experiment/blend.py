@@ -3,7 +3,6 @@ evaluated once."""
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -20,13 +19,12 @@ from recbole_tme.evaluation.protocol import Protocol, trained_on
 from recbole_tme.evaluation.ranks import rank_all
 from recbole_tme.evaluation.summary import shown_name, shown_value
 from recbole_tme.experiment.loading import Loaders, build_model
+from recbole_tme.experiment.surroundings import tell
 from recbole_tme.models.blend import Blend, is_training_free, member_chances
 from recbole_tme.nn.blending import Candidates, mix_chances, mixture_weights, ranked_weights
 from recbole_tme.recbole_patches.stock import config_to_plain
 from recbole_tme.runs.checkpoint import check_catalogue, load_checkpoint, read_weights, restore_model
 from recbole_tme.runs.directory import RunDirectory
-
-logger = logging.getLogger()
 
 # Validation instances that the weights are learned on, evenly spread; there are some three per member to learn.
 LEARNED_ON = 20_000
@@ -104,12 +102,12 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
         restore_model(member, {"state_dict": _selected_weights(run, config)}, run.path)
     learn_weights(model.eval(), loaders[1].dataset)
     for what, weights in zip(("repeating", "the session's items", "new items"), model.weights.tolist()):
-        logger.info("weights for %s: %s", what, ", ".join(f"{weight:.3f}" for weight in weights))
+        tell(f"weights for {what}: {', '.join(f'{weight:.3f}' for weight in weights)}")
     beyond = asked_for(config, loaders[0].dataset)
     ranks = rank_all(model, loaders[1], config["device"], config["show_progress"], beyond)
     valid = measured(config, ranks, beyond)
     shown = ", ".join(f"{shown_name(name)} {shown_value(name, value):.2f}" for name, value in valid.items())
-    logger.info("validation: %s", shown)
+    tell(f"validation: {shown}")
     if config["retrain"]:
         learned = model
         model, loaders = build_model(config, trained_on(config, data))

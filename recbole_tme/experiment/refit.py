@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,16 +19,13 @@ from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.experiment.blend import Blend
 from recbole_tme.experiment.run import check_same_data, prepare_phase
-from recbole_tme.experiment.surroundings import deterministic, working_in
+from recbole_tme.experiment.surroundings import deterministic, tell, working_in
 from recbole_tme.experiment.trackers import TENSORBOARD, opened
 from recbole_tme.runs.checkpoint import write_weights
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.epochs import selected_epoch
 from recbole_tme.runs.itemlist import ItemList
-from recbole_tme.utils import terminal
 from recbole_tme.utils.files import write_json
-
-logger = logging.getLogger()
 
 # Where the training happens may differ from the run's; what it computes may not.
 CHANGEABLE = ("data_path", "run_dir", "device", "gpu_id", "use_gpu", "threads", "show_progress", "data_cache")
@@ -92,9 +88,7 @@ def _train(config: SessionConfig, data: SessionData, selection: RunDirectory, di
     started = time.perf_counter()
     metrics = selection.read_metrics()
     epochs = selected_epoch(metrics)
-    text = f"training on train + validation + test, {epochs} epochs as {selection.path} chose"
-    logger.info(text)
-    terminal.say_folded(text, indent="  ")
+    tell(f"training on train + validation + test, {epochs} epochs as {selection.path} chose")
     directory.write_config(config.plain())
     directory.write_items(data.tokens)
     clicks = np.bincount(data.train.items, minlength=len(data.tokens))[1:]
@@ -121,9 +115,7 @@ def _train(config: SessionConfig, data: SessionData, selection: RunDirectory, di
     # Its settings are in its own config.yaml.
     metrics.pop("settings", None)
     directory.write_metrics(metrics | {"refit": about})
-    text = (
+    tell(
         f"{about['sessions']:,} sessions, {about['items']:,} items; the metrics are those of {selection.path}, as "
         "nothing is left to measure this model on"
     )
-    logger.info(text)
-    terminal.say_folded(text, indent="  ")

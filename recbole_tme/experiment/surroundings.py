@@ -98,6 +98,14 @@ def working_in(directory: RunDirectory):
         yield
 
 
+def tell(text: str) -> None:
+    """Log lines, and say them to whoever watches."""
+    logger.info(text)
+    if terminal.output() != terminal.VERBOSE:
+        for line in text.splitlines():
+            terminal.say_folded(line, indent="  ")
+
+
 class ToTerminal(logging.Handler):
     """Shows warnings, and with ``--verbose`` all that is logged."""
 

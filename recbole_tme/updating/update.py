@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from recbole_tme.evaluation.ranks import Ranks, rank_all
 from recbole_tme.experiment.details import evaluate_test
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.run import prepare_phase, write_outcome
-from recbole_tme.experiment.surroundings import blaming_plugin, deterministic, refusing_nan, working_in
+from recbole_tme.experiment.surroundings import blaming_plugin, deterministic, refusing_nan, tell, working_in
 from recbole_tme.runs.checkpoint import restore_model
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.epochs import selected_epoch
@@ -41,8 +40,6 @@ from recbole_tme.updating.parent import Parent, read_parent
 from recbole_tme.updating.served import Served
 from recbole_tme.utils.files import write_json
 from recbole_tme.utils.hardware import keep_freed_memory
-
-logger = logging.getLogger()
 
 
 @dataclass(frozen=True)
@@ -226,7 +223,7 @@ def _train_and_write(
             "cpu_seconds": round(time.process_time() - cpu_started, 1),
         }
     )
-    logger.info(report(lineage))
+    tell(report(lineage))
 
 
 def _train(
