@@ -1,13 +1,15 @@
-"""Settings of the session data set: length, field names, padding; and what it refuses."""
+"""Settings of the session data set: length, field names, padding; what it counts, and what it refuses."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from helpers.plain_config import PlainConfig, as_data
 from helpers.stock_recbole import make_sessions
 
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.prefixes import resolve_padding
+from recbole_tme.data.sessions import Sessions
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 
@@ -68,3 +70,14 @@ def test_bad_input_is_named(settings_, data, words):
 def test_item_ids_outside_the_catalogue_are_refused(item):
     with pytest.raises(ValueError, match=r"1\.\.5"):
         SessionDataset(PlainConfig(), as_data(make_sessions([[1, item]], "s")))
+
+
+def test_instances_are_counted_without_being_made():
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        lengths = generator.integers(0, 5, 30)
+        items = np.ones(lengths.sum(), dtype=np.int32)
+        offsets = np.append(0, np.cumsum(lengths))
+        for is_target in (None, generator.random(len(items)) < 0.5):
+            sessions = Sessions(items, offsets, np.arange(30).astype(str), is_target=is_target)
+            assert sessions.n_instances == len(sessions.instances()[0])

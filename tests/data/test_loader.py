@@ -20,7 +20,6 @@ from recbole.utils.case_study import full_sort_scores, full_sort_topk
 
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, bucketed_batches, build_loaders
-from recbole_tme.data.sessions import Sessions
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.ranks import rank_all
 
@@ -348,14 +347,3 @@ def test_loaders_stand_alone(make):
         torch.cat([batch[0]["item_id"] for batch in built.loaders[2]]).numpy(),
         built.datasets[2].inter_feat["item_id"].numpy(),
     )
-
-
-def test_instances_are_counted_without_being_made():
-    generator = np.random.default_rng(0)
-    for _ in range(50):
-        lengths = generator.integers(0, 5, 30)
-        items = np.ones(lengths.sum(), dtype=np.int32)
-        offsets = np.append(0, np.cumsum(lengths))
-        for is_target in (None, generator.random(len(items)) < 0.5):
-            sessions = Sessions(items, offsets, np.arange(30).astype(str), is_target=is_target)
-            assert sessions.n_instances == len(sessions.instances()[0])
