@@ -17,7 +17,9 @@ from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
 from recbole_tme.schema.keys import property_keys
 from recbole_tme.schema.yamlfile import SettingsFile, flow_text, read_settings
+from recbole_tme.utils.shapes import mismatch
 from recbole_tme.utils.spelling import did_you_mean
+from recbole_tme.utils.tabular import printable
 
 # Names of columns and files, which recbole-tme prepare is told.
 _NAMES = {
@@ -28,6 +30,15 @@ _NAMES = {
 # RecBole's defaults of these are no part of what a run computes, or follow from the loss.
 _NOT_TAKEN_OVER = ("gpu_id", "use_gpu", "data_path", "show_progress", "USER_ID_FIELD", "train_neg_sample_args")
 _INTERVAL = re.compile(r"([\[(])\s*([^,\s]+)\s*,\s*([^,\s\])]+)\s*([\])])")
+
+
+# Of the keys whose parts are read here.
+_NOTHING = type(None)
+_SHAPES = {
+    "load_col": (_NOTHING, {str: (_NOTHING, [str])}),
+    "val_interval": (_NOTHING, {str: (_NOTHING, str)}),
+    "eval_args": (_NOTHING, str, {str: (_NOTHING, str, {str: (_NOTHING, str, float, list)})}),
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,9 @@ def convert(path: Path, model: str | None = None, dataset: str | None = None) ->
             value is impossible. Names the line.
     """
     file = read_settings(path)
+    for key, shape in _SHAPES.items():
+        if key in file.values and (wrong := mismatch(file.values[key], shape, key)):
+            raise UserError(f"{file.path}:{file.lines[key]}: {wrong}; write it as RecBole reads it")
     named = {"model": _named(file, "model", model), "dataset": _named(file, "dataset", dataset)}
     _refuse_another_protocol(file)
     if named["model"] in discovery.names():
@@ -83,13 +97,14 @@ def convert(path: Path, model: str | None = None, dataset: str | None = None) ->
         left_out["dataset"] = "ml100k-sessions: ml-100k is ratings, which are cut into sessions at pauses"
         kept["dataset"], prepare = "ml100k-sessions", None
     load_config(named["model"], "toy", [path], defaults, ignore=[*left_out, "model", "dataset"])
-    lines = [f"# {path.name} as recbole-tme run --config_files takes it."]
-    lines += [f"# First: {prepare}"] if prepare else []
+    # Names are the yaml's: a line's end in one would begin a line that is no comment.
+    lines = [printable(f"# {path.name} as recbole-tme run --config_files takes it.")]
+    lines += [printable(f"# First: {prepare}")] if prepare else []
     lines += [_line(key, value) for key, value in kept.items()]
     lines += ["", "# RecBole's defaults, where ours are others."] + [_line(k, v) for k, v in defaults.items()]
     if left_out:
         lines += ["", "# Left out, with what replaces it."]
-        lines += [f"# {key}: {what}" for key, what in left_out.items()]
+        lines += [printable(f"# {key}: {what}") for key, what in left_out.items()]
     return Converted("\n".join([*lines, ""]), left_out, prepare)
 
 
@@ -169,7 +184,7 @@ def _prepare_command(file: SettingsFile, dataset: str) -> str:
 def _least(interval: str | None) -> int:
     """The smallest whole number in one of RecBole's intervals; 0 where there is none."""
     found = _INTERVAL.fullmatch(str(interval).strip())
-    return int(found[2]) + (found[1] == "(") if found and found[2].isdigit() else 0
+    return int(found[2]) + (found[1] == "(") if found and re.fullmatch(r"[0-9]{1,9}", found[2]) else 0
 
 
 def _conditions(intervals: Mapping[str, str]) -> list[str]:
