@@ -52,11 +52,13 @@ def run(args: argparse.Namespace) -> int:
     """Run ``recbole-tme prepare`` with parsed arguments and print what was written."""
     from recbole_tme.api.preparing import prepare
     from recbole_tme.commands.next_steps import after_prepare, say_next
+    from recbole_tme.utils.terminal import fold
 
     options = vars(args)
     source = options.pop("source")
     prepared = prepare(source or None, **options)
-    print(prepared)
+    for line in str(prepared).splitlines():
+        print("\n".join(fold(line, "  ")))
     print(f"written to {prepared.path}", flush=True)
     say_next(after_prepare(prepared.name, args.out))
     return 0

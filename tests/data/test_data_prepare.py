@@ -178,6 +178,7 @@ def test_command_line(tmp_path, capsys):
     assert cli.main([*arguments, *columns, "--test-ratio", "0.25", "--min-support", "2"]) == 0
     printed = capsys.readouterr()
     assert "train sessions" in printed.out and "--dataset=own" in printed.err
+    assert not [line for line in printed.out.splitlines() if len(line) > 80 and str(tmp_path) not in line]
     assert cli.main(["audit", str(tmp_path / "out" / "own")]) == 0
     assert capsys.readouterr().out.splitlines()[0].split() == ["train", "sessions", "31"]
     assert cli.main(["audit", "own", "--data_path", str(tmp_path / "out")]) == 0
