@@ -118,8 +118,8 @@ def schemas() -> SimpleNamespace:
 
     class Explained(BaseModel):
         attention: Annotated[list[float | None], described("share of each click; null where it was skipped")]
-        fields: Annotated[list[float] | None, described("share of each receptive field")]
-        field_attention: list[list[float | None]] | None
+        hops: Annotated[list[float] | None, described("share of each receptive field, the single clicks first")]
+        hop_attention: list[list[float | None]] | None
         repeat: Annotated[float | None, described("chance that the next click is on an item of the session")]
 
     class Answer(BaseModel):
