@@ -231,7 +231,22 @@ def finish(out: Path, planned: Plan, ended: Sequence[Ended], reference: str | No
     if finished:
         first = of_reference[0] if of_reference else None
         sections = write_report(directories, out, reference=first, failures=failures, plan=record)
+        track_report(out, planned.rows[0].configs[0])
     return Comparison(out, [Run(directory) for directory in directories], failures, planned.protocol.plain(), sections)
+
+
+def track_report(out: Path, config: SessionConfig) -> None:
+    """Give the report to the trackers that keep files, as a run of its own beside those of the models.
+
+    Raises:
+        UserError: one refuses it.
+    """
+    from recbole_tme.experiment.trackers import KEEPING_FILES, opened
+
+    names = [name for name in config["logger"] or () if name in KEEPING_FILES]
+    trackers = opened(names, config, out, out / "tensorboard")
+    trackers.keep([out / name for name in ("report.html", "comparison.csv", "plan.json")])
+    trackers.close()
 
 
 def plan_lines(comparison: Plan) -> Iterator[str]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from recbole_tme.api.comparing import compare
 from recbole_tme.api.running import run as public_run
 from recbole_tme.cli import main
 from recbole_tme.config.load import load_config
@@ -135,6 +136,17 @@ def test_weights_and_biases_is_told_settings_epochs_results_and_the_report(monke
     assert "test last_click/P@20" in fake.run.summary
     assert {"report.html", "metrics.json", "history.csv", "config.yaml"} <= set(fake.run.files)
     assert fake.run.codes == [0]
+
+
+def test_the_report_of_a_comparison_is_a_run_of_its_own(monkeypatch):
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    config = load_config("SPop", "toy", config_dict={"logger": ["wandb"], "show_progress": False})
+    run(config)
+    # Its run is there already, so that no process is started.
+    found = compare(["SPop"], "toy", seeds=1, logger=["wandb"], show_progress=False)
+    assert fake.begun[-1]["name"].endswith(f"toy/{found.path.name}") and len(fake.begun) == 2
+    assert fake.run.files[-3:] == ["report.html", "comparison.csv", "plan.json"] and fake.run.codes == [0, 0]
 
 
 def test_a_run_that_fails_is_closed_as_failed(monkeypatch):
