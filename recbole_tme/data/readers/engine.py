@@ -93,8 +93,8 @@ def engine() -> Iterator[Engine]:
             f"reading click logs needs {error.name}, which is not installed: pip install duckdb pyarrow"
         ) from None
     with tempfile.TemporaryDirectory(prefix="recbole-tme-") as folder:
-        # Beyond the limit, tables of a database in memory lie in the scratch folder. A database in a file would
-        # write all of them, compressed, which costs as much as reading a log.
+        # Beyond the limit, tables of a database in memory lie in the scratch folder. A database in a file writes all of
+        # them, which took nearly as many CPU seconds as reading a log of 3 million clicks.
         connection = duckdb.connect(
             ":memory:",
             config={
