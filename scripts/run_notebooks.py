@@ -43,10 +43,21 @@ def _stored(notebook: nbformat.NotebookNode, folder: str) -> nbformat.NotebookNo
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{number}", {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = _joined([output for output in cell.outputs if output.get("name") != "stderr"])
             for output in cell.outputs:
                 _without(output, re.compile(rf"(?:/private)?{re.escape(folder)}/?"))
     return notebook
+
+
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """What was printed in several pieces as one output."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _without(output: nbformat.NotebookNode, found: re.Pattern) -> None:

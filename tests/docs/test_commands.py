@@ -168,13 +168,13 @@ def _is_installed(word: str) -> bool:
 
 
 def _placeholders(word: str, folder: Path) -> str:
-    """``<run>`` and ``<another>`` as the newest run with results, ``<id>`` as the newest study."""
+    """``<run>`` and ``<another>`` as the newest run that has results of its own, ``<id>`` as the newest study."""
     found = re.fullmatch(r"(--[\w-]+=)?(.*)<(run|another|id)>(.*)", word)
     if found is None:
         assert "<" not in word, f"{word}: what does it stand for?"
         return word
-    option, before, kind, after = found.groups(default="")
-    there = [path for path in folder.glob(f"{before}*") if kind == "id" or (path / "metrics.json").is_file()]
+    option, before, _, after = found.groups(default="")
+    there = [path for path in folder.glob(f"{before}*") if not (path / "refit.json").is_file()]
     newest = max(there, key=lambda path: path.stat().st_mtime)
     return f"{option}{newest.relative_to(folder)}{after}"
 
