@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 
 import pytest
 
@@ -129,11 +131,15 @@ def test_a_run_directory_that_is_deleted_under_a_run_is_one_line(tmp_path):
 
 
 def test_two_imports_under_one_name_at_once_the_second_is_refused(tmp_path):
-    place = tmp_path / "data"
+    """The second waits until the first is done, and then finds its data set."""
+    place, outcomes = tmp_path / "data", []
     place.mkdir()
-    words = ["prepare", str(log_of(tmp_path / "log.csv", 7)), "--name=set", f"--out={place}", "--min-support=1"]
+    words = ["prepare", str(log_of(tmp_path / "log.csv", 7)), "--name=set", "--min-support=1"]
+    assert command(*words, f"--out={tmp_path / 'first'}").code == 0
+    second = threading.Thread(target=lambda: outcomes.append(command(*words, f"--out={place}")))
     with alone_for(place / "set"):
-        outcome = command(*words)
-        assert outcome.code == 2 and "is in use: " in outcome.err and not outcome.problem(), outcome.err
-        assert not (place / "set").exists()
-    assert command(*words).code == 0
+        second.start()
+        time.sleep(1)
+        shutil.copytree(tmp_path / "first" / "set", place / "set")
+    second.join()
+    assert outcomes[0].code == 2 and "exists already" in outcomes[0].err and not outcomes[0].problem(), outcomes[0].err
