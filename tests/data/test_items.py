@@ -176,5 +176,5 @@ def test_the_command_says_what_it_took(tmp_path, capsys):
     log = write_log(tmp_path / "x.csv")
     argv = ["prepare", str(log), "--name=d", f"--out={tmp_path / 'out'}", "--title=name", "--item-columns=group,price"]
     assert main(argv) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "of items title, group:token, price:float" in said and "warning: 1 of 3 items have no price" in said
