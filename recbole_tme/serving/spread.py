@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import multiprocessing
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -117,6 +118,9 @@ def _blocks(sessions: Iterable[list[str]]) -> Iterator[list[list[str]]]:
 
 def _inherit(recommender: Recommender) -> None:
     global _inherited
+    # The parent's handlers mean nothing here: it ends its processes by SIGTERM, and Ctrl-C is its own affair.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _inherited = recommender
     threading.Thread(target=end_with_parent, daemon=True).start()
 

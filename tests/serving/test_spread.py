@@ -1,6 +1,7 @@
 """Many sessions answered by several processes or by a cluster: the same answers in the same order."""
 
 import os
+import signal
 import time
 
 import numpy as np
@@ -60,6 +61,17 @@ def test_errors_come_through_and_processes_end(bundle, monkeypatch):
         time.sleep(0.1)
     else:
         pytest.fail("processes are left")
+
+
+def test_processes_end_whatever_this_one_does_with_signals(bundle, monkeypatch):
+    monkeypatch.setattr(spread, "BLOCK", 4)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        some = spread.on_cores(Recommender.load(bundle), 2)(sessions(400), 3)
+        next(some)
+        some.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_command_writes_the_same_file(bundle, tmp_path, monkeypatch, capsys):

@@ -45,13 +45,17 @@ def serve(app: Callable, listener: socket.socket, ready: Callable[[], None]) -> 
     )
     server = uvicorn.Server(options)
     # uvicorn raises the signal it was stopped by once more when all is done; that is no error here.
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, lambda *_: setattr(server, "should_exit", True))
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: setattr(server, "should_exit", True)) for number in handled]
     # Each batch takes and frees the same large blocks; and two threads for scoring would leave none for listening.
     keep_freed_memory()
     torch.set_num_threads(1)
-    ready()
-    server.run(sockets=[listener])
+    try:
+        ready()
+        server.run(sockets=[listener])
+    finally:
+        for number, handler in zip(handled, before):
+            signal.signal(number, handler)
 
 
 class Reloader:
