@@ -150,7 +150,8 @@ def test_a_training_free_model_and_a_refit_are_updated(tmp_path):
     ("words", "message"),
     [
         (["day1.csv"], "the new log ends at 2019-10-02"),
-        (["day3.csv", "--item=ts"], "none of the"),
+        (["day3.csv", "--session=pid", "--item=sid"], "none of the"),
+        (["day3.csv", "--item=ts"], "cannot be both of --session, --item and --time"),
         (["day3.csv", "--session=nothing"], "no column 'nothing'"),
         (["missing.csv"], "missing.csv"),
         (["day3.csv", "--promote=maybe"], "promote=maybe must be one of if-better, always, never"),
