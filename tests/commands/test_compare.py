@@ -58,7 +58,7 @@ REASONS = {
     "crash": "SIGSEGV",
     "memory": "out of memory",
     "bug": "ZeroDivisionError: of something",
-    "nan": "became nan in epoch 1",
+    "nan": "became nan in epoch 2",
 }
 # Figures that are measured, and so never the same.
 MEASURED = {"epoch_seconds", "query_ms", "peak_memory_mb"}
