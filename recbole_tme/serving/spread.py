@@ -9,6 +9,8 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,15 +64,22 @@ def on_cores(recommender: Recommender, processes: int) -> Answers:
             yield from recommender.answers(itertools.chain(*first), k, exclude_seen, rules)
             return
         context = multiprocessing.get_context("fork")
-        with context.Pool(processes, initializer=_inherit, initargs=(recommender,)) as pool:
+        pool = ProcessPoolExecutor(processes, context, _inherit, (recommender,))
+        try:
             waiting: deque = deque()
             for block in itertools.chain(first, blocks):
-                waiting.append(pool.apply_async(_answer_inherited, (block, k, exclude_seen, rules)))
+                waiting.append(pool.submit(_answer_inherited, block, k, exclude_seen, rules))
                 # So that a long file is not read ahead of what is written.
                 if len(waiting) > 2 * processes:
-                    yield from waiting.popleft().get()
+                    yield from waiting.popleft().result()
             for late in waiting:
-                yield from late.get()
+                yield from late.result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a process that answers was killed, perhaps for want of memory; use --processes=1"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     return answers
 
@@ -118,8 +127,7 @@ def _blocks(sessions: Iterable[list[str]]) -> Iterator[list[list[str]]]:
 
 def _inherit(recommender: Recommender) -> None:
     global _inherited
-    # The parent's handlers mean nothing here: it ends its processes by SIGTERM, and Ctrl-C is its own affair.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C is the parent's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _inherited = recommender
     threading.Thread(target=end_with_parent, daemon=True).start()

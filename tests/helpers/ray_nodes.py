@@ -36,6 +36,7 @@ def head_node() -> Iterator[tuple[str, str]]:
         ray_node(records, "--head", f"--port={address[10:]}", "--include-dashboard=false"),
     ):
         wait_until_reachable(address)
+        wait_for_sockets(Path(records))
         yield address, records
 
 
@@ -72,6 +73,14 @@ def wait_until_reachable(address: str) -> None:
         except UserError:
             assert time.monotonic() < deadline
             time.sleep(0.5)
+
+
+def wait_for_sockets(records: Path) -> None:
+    """Until the first node has its sockets: another one that looks before that takes the same names, and dies."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(list(records.rglob(f"sockets/{name}")) for name in ("plasma_store", "raylet")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def members(below: subprocess.Popen, title: str) -> list[psutil.Process]:
