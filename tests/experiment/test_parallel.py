@@ -183,8 +183,8 @@ def ranked_model():
 
 
 def test_what_two_processes_exchange(tmp_path):
-    # Forked, because they need no imports of their own.
-    multiprocessing.start_processes(exchange, (tmp_path / "meet", tmp_path), nprocs=2, start_method="fork")
+    # Not forked: gradients cannot be taken in a fork of a process that has taken some in a thread.
+    multiprocessing.start_processes(exchange, (tmp_path / "meet", tmp_path), nprocs=2, start_method="spawn")
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
     alone = net()
     loss_of(alone, IDS, with_once=True).backward()
