@@ -16,7 +16,8 @@ import torch
 from _http_load import Load, load
 from safetensors.torch import save_file
 
-from recbole_tme.config.load import load_config, result_settings
+from recbole_tme.config.load import load_config
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.data.synthetic import random_sessions
 from recbole_tme.models import registry
 from recbole_tme.models.training_free.neighbours import SessionNeighbours

@@ -28,7 +28,8 @@ from _http_serving import HEAD, measure_http, random_model
 from load import machine
 from safetensors.torch import save_file
 
-from recbole_tme.config.load import load_config, result_settings
+from recbole_tme.config.load import load_config
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.models.tmegnn import TMEGNN
 from recbole_tme.recbole_patches.stock import config_to_plain

@@ -16,7 +16,7 @@ from recbole_tme.evaluation.summary import result_report, shown_name, shown_valu
 from recbole_tme.models.registry import load_plugin
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.epochs import selected_epoch
-from recbole_tme.runs.find import named_run
+from recbole_tme.runs.find import finished_run, named_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +45,8 @@ class Run:
     """
 
     def __init__(self, path: PathLike):
-        self._directory = RunDirectory.open(named_run(path))
+        self._directory = finished_run(named_run(path))
         self.path: Path = self._directory.path
-        if not self._directory.finished:
-            raise UserError(
-                f"{self.path} is not finished: it has no metrics.json; continue it with --resume={self.path}"
-            )
         self._result = self._directory.read_metrics()
 
     @property

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from recbole_tme.api.running import PathLike
 from recbole_tme.config.declared import declared_keys
-from recbole_tme.config.load import DEFAULT_MODEL, NOT_IN_HASH, Overrides, SessionConfig, load_config, named_files
+from recbole_tme.config.load import DEFAULT_MODEL, Overrides, SessionConfig, load_config, named_files
 from recbole_tme.config.resolution import split_metrics
+from recbole_tme.config.result_settings import NOT_IN_HASH
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics
 from recbole_tme.evaluation.protocol import load_data

@@ -19,9 +19,8 @@ from recbole_tme.config.load import (
     command_line,
     load_config,
     parse_overrides,
-    result_settings,
-    settings_hash,
 )
+from recbole_tme.config.result_settings import result_settings, settings_hash
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import check_metrics
 from recbole_tme.evaluation.protocol import Protocol, load_data

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_tme.config.load import result_settings
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.schema.yamlfile import read_settings

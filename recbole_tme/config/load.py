@@ -7,8 +7,6 @@ file, RecBole's essentials for sequential models, the user's files in order, a d
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +19,7 @@ from recbole_tme.config import resolution
 from recbole_tme.config.declared import base_keys, declared_keys, known_keys
 from recbole_tme.config.ignored_keys import REPLACED, without_effect
 from recbole_tme.config.plugin_key import load_named, require_loaded
+from recbole_tme.config.result_settings import settings_hash
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.models.builtin import discovery
@@ -31,35 +30,6 @@ from recbole_tme.utils.spelling import did_you_mean
 
 DEFAULT_MODEL = "TMEGNN"
 DEFAULT_DATASET = "ml100k-sessions"
-
-# Where a run happens and what it prints; everything else may change its results.
-NOT_IN_HASH = {
-    *("data_path", "run_dir", "plugin", "show_progress", "metrics", "topk", "tail_ratio", "logger"),
-    *("log_wandb", "wandb_project"),
-    *("device", "gpu_id", "use_gpu", "threads", "eval_batch_size", "data_cache"),
-}
-# Keys that are younger than runs that are kept: with these values such a run differs by nothing from one without them.
-YOUNGER: dict[str, Any] = {"eval_sample": None}
-
-
-def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those settings that may change a run's results, the seed among them."""
-    return {
-        key: value
-        for key, value in settings.items()
-        if key not in NOT_IN_HASH and not (key in YOUNGER and value == YOUNGER[key])
-    }
-
-
-def settings_hash(settings: Mapping[str, Any], ignore: Collection[str] = ()) -> str:
-    """Eight hex digits of the settings that can change a run's results.
-
-    Args:
-        settings: all settings as plain data, such as a run's ``config.yaml``.
-        ignore: keys to leave out besides, such as ``("seed",)`` to group runs.
-    """
-    counted = {k: v for k, v in result_settings(settings).items() if k not in ignore}
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class SessionConfig(Config):

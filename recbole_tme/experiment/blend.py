@@ -4,14 +4,14 @@ evaluated once."""
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from recbole_tme.config.load import SessionConfig, load_config, result_settings
+from recbole_tme.config.load import SessionConfig, load_config
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.beyond_accuracy import asked_for, measured
@@ -25,6 +25,7 @@ from recbole_tme.nn.blending import Candidates, mix_chances, mixture_weights, ra
 from recbole_tme.recbole_patches.stock import config_to_plain
 from recbole_tme.runs.checkpoint import check_catalogue, load_checkpoint, read_weights, restore_model
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.find import finished_run
 
 # Validation instances that the weights are learned on, evenly spread; there are some three per member to learn.
 LEARNED_ON = 20_000
@@ -70,7 +71,7 @@ def with_members(config: SessionConfig, data: SessionData, protocol: Protocol) -
         raise UserError("members: Blend is made of finished runs; give --members=RUN,RUN,...")
     members = []
     for path in config["members"]:
-        run = _finished(path)
+        run = finished_run(path, "members: ")
         differing = Protocol.of_run(run).differences(protocol)
         if differing:
             raise UserError(f"members: {path} is of another protocol than the blend ({', '.join(differing)} differ)")
@@ -96,7 +97,7 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
     started, cpu_started = time.perf_counter(), time.process_time()
     config = with_members(config, data, protocol)
     directory.write_config(config.plain())
-    runs = [_finished(path) for path in config["members"]]
+    runs = [finished_run(path, "members: ") for path in config["members"]]
     model, loaders = build_model(config, data)
     for member, run in zip(model.members, runs):
         restore_model(member, {"state_dict": _selected_weights(run, config)}, run.path)
@@ -174,10 +175,7 @@ def candidates_of(model: Blend, valid, rows: np.ndarray) -> Candidates:
     for start in range(0, len(rows), size):
         batch = valid.inter_feat[torch.from_numpy(rows[start : start + size])].to(model.weights.device)
         item_seq, target = batch[model.ITEM_SEQ], batch[model.POS_ITEM_ID]
-        parts = [
-            member_chances(member, model.scores_of(member, batch), item_seq, temperature)
-            for member, temperature in zip(model.members, model.temperatures)
-        ]
+        parts = model.chances(batch)
         ones = model.weights.new_ones(3, 1)
         best = [mix_chances([part], ones, item_seq).topk(first).indices for part in parts]
         items = torch.cat([target.unsqueeze(1), *best], dim=1)
@@ -193,13 +191,6 @@ def candidates_of(model: Blend, valid, rows: np.ndarray) -> Candidates:
             )
         )
     return Candidates(*(torch.cat(each) for each in zip(*found)))
-
-
-def _finished(path: str) -> RunDirectory:
-    run = RunDirectory.open(Path(path))
-    if not run.finished:
-        raise UserError(f"members: {path} is not finished: it has no metrics.json; continue it with --resume={path}")
-    return run
 
 
 def _selected_weights(run: RunDirectory, config: SessionConfig) -> dict[str, torch.Tensor]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from recbole_tme.config.load import SessionConfig, result_settings
+from recbole_tme.config.load import SessionConfig
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader
 from recbole_tme.data.noise import insert_random_items

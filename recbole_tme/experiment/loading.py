@@ -10,7 +10,8 @@ from recbole.utils import init_seed
 from torch import nn
 
 from recbole_tme.config.construct import construct
-from recbole_tme.config.load import SessionConfig, load_config, settings_hash
+from recbole_tme.config.load import SessionConfig, load_config
+from recbole_tme.config.result_settings import settings_hash
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import SessionEvalLoader, SessionTrainLoader, build_loaders
 from recbole_tme.data.sessions import SessionData
@@ -19,6 +20,7 @@ from recbole_tme.evaluation.protocol import Protocol, load_data, trained_on
 from recbole_tme.models.builtin.accelerated import accelerated
 from recbole_tme.runs.checkpoint import check_catalogue, read_weights, restore_model
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.find import finished_run
 
 Loaders = tuple[SessionTrainLoader, SessionEvalLoader | None, SessionEvalLoader]
 
@@ -54,9 +56,7 @@ def load_run(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Lo
         UserError: there is no finished run, its model or data set is not to be had here, the data set or its catalogue
             is not the one the model was trained on, or the weights are damaged or do not fit.
     """
-    directory = RunDirectory.open(path)
-    if not directory.finished:
-        raise UserError(f"{path} is not finished: it has no metrics.json; continue it with --resume={path}")
+    directory = finished_run(path)
     directory.refuse_refitted()
     config = load_config(None, None, [directory.config_file], overrides=overrides)
     data = load_data(config)

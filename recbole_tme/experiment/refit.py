@@ -24,6 +24,7 @@ from recbole_tme.experiment.trackers import TENSORBOARD, opened
 from recbole_tme.runs.checkpoint import write_weights
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.epochs import selected_epoch
+from recbole_tme.runs.find import finished_run
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.utils.files import write_json
 
@@ -47,9 +48,7 @@ def refit(path: Path | str, overrides: Mapping[str, Any] | None = None) -> RunDi
     Raises:
         UserError: there is no finished run, it was made so itself, or its data set has changed.
     """
-    selection = RunDirectory.open(path)
-    if not selection.finished:
-        raise UserError(f"{path} is not finished: it has no metrics.json; continue it with --resume={path}")
+    selection = finished_run(path)
     selection.refuse_refitted()
     fixed = sorted(set(overrides or {}) - set(CHANGEABLE))
     if fixed:

@@ -48,14 +48,16 @@ class Blend(SequentialRecommender):
         """A member's scores, ``[B, N + 1]``."""
         return member.full_sort_predict(interaction).view(len(interaction[self.ITEM_SEQ]), -1)
 
-    def full_sort_predict(self, interaction) -> Tensor:
-        """Chances of the whole catalogue, ``[B, N + 1]``; column 0 is padding."""
-        item_seq = interaction[self.ITEM_SEQ]
-        parts = [
-            member_chances(member, self.scores_of(member, interaction), item_seq, temperature)
+    def chances(self, interaction) -> list[Chances]:
+        """What each member says, at its temperature."""
+        return [
+            member_chances(member, self.scores_of(member, interaction), interaction[self.ITEM_SEQ], temperature)
             for member, temperature in zip(self.members, self.temperatures)
         ]
-        return mix_chances(parts, self.weights, item_seq)
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """Chances of the whole catalogue, ``[B, N + 1]``; column 0 is padding."""
+        return mix_chances(self.chances(interaction), self.weights, interaction[self.ITEM_SEQ])
 
     def predict(self, interaction) -> Tensor:
         """Chances of the items in ``interaction``, ``[B]``."""

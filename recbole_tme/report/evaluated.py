@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_tme.config.load import result_settings
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.evaluation.ranks import Ranks

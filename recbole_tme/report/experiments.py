@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recbole_tme.config.load import load_config, result_settings
+from recbole_tme.config.load import load_config
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.summary import shown_name
 from recbole_tme.utils.files import write_atomically

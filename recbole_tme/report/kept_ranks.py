@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recbole_tme.config.load import result_settings
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.ranks import Ranks
 from recbole_tme.runs.directory import RunDirectory, finished_runs

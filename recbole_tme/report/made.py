@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from recbole_tme.config.declared import model_keys
-from recbole_tme.config.load import result_settings
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.runs.directory import RunDirectory

@@ -38,6 +38,7 @@ from pathlib import Path
 
 import yaml
 
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.errors import UserError
 from recbole_tme.schema.yamlfile import read_settings
 from recbole_tme.utils.files import PARTIAL, partial_path, remove_leftovers, write_atomically, write_json, writing
@@ -301,9 +302,6 @@ def read_result(file: Path) -> dict:
     result = read_json(file, METRICS_SHAPE, "this is not the metrics.json of a run; name one, or a run directory")
     config = file.with_name("config.yaml")
     if "settings" not in result and config.is_file():
-        # Not above: a server finds its run or bundle without RecBole, which settings need.
-        from recbole_tme.config.load import result_settings
-
         result["settings"] = result_settings(read_settings(config).values)
     return result
 

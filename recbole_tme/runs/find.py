@@ -41,6 +41,22 @@ def named_run(name: Path | str, run_dir: Path | str = "runs", finished: bool = T
     return path
 
 
+def finished_run(path: Path | str, context: str = "") -> RunDirectory:
+    """The directory of a finished run.
+
+    Args:
+        path: the directory.
+        context: what the message begins with, such as a setting that names the run.
+
+    Raises:
+        UserError: it is no run directory, or the run has no results yet.
+    """
+    run = RunDirectory.open(path)
+    if not run.finished:
+        raise UserError(f"{context}{path} is not finished: it has no metrics.json; continue it with --resume={path}")
+    return run
+
+
 def runs_below(folder: Path) -> list[RunDirectory]:
     """All runs at or below a folder, finished or interrupted, the oldest first."""
     files = list(folder.rglob("config.yaml")) if folder.is_dir() else []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recbole_tme.config.load import load_config, result_settings
+from recbole_tme.config.load import load_config
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.data.prefixes import resolve_padding
 from recbole_tme.errors import UserError
 from recbole_tme.recbole_patches.stock import config_to_plain
 from recbole_tme.runs.checkpoint import read_weights
-from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.find import finished_run
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.saved import SavedModel
 
@@ -20,9 +21,7 @@ def read_run(path: Path) -> SavedModel:
     Raises:
         UserError: there is no finished run, its model is not to be had here, or a file of it is missing or damaged.
     """
-    directory = RunDirectory.open(path)
-    if not directory.finished:
-        raise UserError(f"{path} is not finished: it has no metrics.json; continue it with --resume={path}")
+    directory = finished_run(path)
     if not directory.catalogue_file.is_file():
         raise UserError(f"{directory.catalogue_file} is missing; train the model again")
     config = load_config(None, None, [directory.config_file], overrides={"device": "cpu"})

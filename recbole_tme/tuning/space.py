@@ -23,7 +23,8 @@ from typing import Any
 
 from recbole_tme.config.declared import declared_keys
 from recbole_tme.config.ignored_keys import REPLACED
-from recbole_tme.config.load import NOT_IN_HASH, SessionConfig
+from recbole_tme.config.load import SessionConfig
+from recbole_tme.config.result_settings import NOT_IN_HASH
 from recbole_tme.errors import UserError
 from recbole_tme.models import registry
 from recbole_tme.schema.keys import Key

@@ -19,6 +19,7 @@ from recbole_tme.experiment.run import check_same_data
 from recbole_tme.models.blend import Blend
 from recbole_tme.runs.checkpoint import check_catalogue, read_weights
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.runs.find import finished_run
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ def read_parent(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
         UserError: there is no finished run, its data set has changed or is gone, its weights are damaged, or it is a
             blend.
     """
-    directory = RunDirectory.open(path)
-    if not directory.finished:
-        raise UserError(f"{path} is not finished: it has no metrics.json; continue it with --resume={path}")
+    directory = finished_run(path)
     fixed = sorted(set(overrides or {}) - set(CHANGEABLE))
     if fixed:
         raise UserError(f"--{fixed[0]} cannot change in an update (only {', '.join(CHANGEABLE)} can)")
