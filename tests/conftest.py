@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.browser import launched
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -29,6 +30,13 @@ def cache_directory(tmp_path_factory):
 def plain_command_line(monkeypatch):
     """RecBole's Config reads sys.argv; a test's configuration must not see pytest's own arguments."""
     monkeypatch.setattr("sys.argv", ["test"])
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless browser; the test is skipped where there is none."""
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from recbole_tme.cli import main
-from recbole_tme.config.load import load_config, settings_hash
+from recbole_tme.config.load import load_config
+from recbole_tme.config.result_settings import settings_hash
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.data.split import validation_cut

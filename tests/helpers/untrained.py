@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from recbole_tme.config.load import load_config, result_settings
+from recbole_tme.config.load import load_config
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.data.prefixes import resolve_padding
 from recbole_tme.models import registry
 from recbole_tme.models.settings import Settings

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from helpers.browser import launched, opened
+from helpers.browser import opened
 from helpers.report_runs import make_run, some_ranks
 
 from recbole_tme.report.comparison import write_report
@@ -21,12 +21,6 @@ def made(tmp_path_factory):
             make_run(folder / "runs", name, some_ranks(5.0 + 3 * number, 10 * number + seed), seed, epochs=4)
     (section,) = write_report([folder / "runs"], folder / "out")
     return section, (folder / "out" / "report.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -1,16 +1,10 @@
 """What axe-core finds wrong with the report's page: nothing, whatever the screen and the colours."""
 
 import pytest
-from helpers.browser import SCHEMES, SIZES, launched, opened, unfold, violations
+from helpers.browser import SCHEMES, SIZES, opened, unfold, violations
 from helpers.report_runs import make_run, some_ranks
 
 from recbole_tme.report.comparison import write_report
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

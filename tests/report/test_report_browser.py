@@ -1,7 +1,7 @@
 """The report's page in a real browser, on a phone and a desk, in the light, in the dark and on paper."""
 
 import pytest
-from helpers.browser import DESK, PHONE, SIZES, launched, opened, unfold
+from helpers.browser import DESK, PHONE, SIZES, opened, unfold
 from helpers.report_runs import make_run, some_ranks
 
 from recbole_tme.report.comparison import write_report
@@ -31,12 +31,6 @@ TALL = """@font-face {
 }
 svg text { font-family: Tall !important; }"""
 MODELS = 21
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

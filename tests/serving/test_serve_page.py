@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 from helpers import browser as browsers
-from helpers.browser import PHONE, SCHEMES, SIZES, launched, violations
+from helpers.browser import PHONE, SCHEMES, SIZES, violations
 from helpers.quick_run import quick_run
 from helpers.serving_process import serving
 
@@ -14,12 +14,6 @@ from recbole_tme.serving.recommender import Recommender
 pytest.importorskip("fastapi", reason="needs FastAPI, the extra serve")
 pytest.importorskip("uvicorn", reason="needs uvicorn, the extra serve")
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script><b>&amp;'
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import shlex
 
 import numpy as np
 import pytest
-from helpers.browser import launched, opened
+from helpers.browser import opened
 from helpers.quick_run import quick_run
 from helpers.serving_process import serving
 
@@ -27,12 +27,6 @@ def runs(tmp_path_factory):
 def server(runs):
     with serving(runs[0], f"--model=counts={runs[1]}") as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture
