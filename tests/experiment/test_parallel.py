@@ -159,7 +159,8 @@ def exchange(rank, meeting_point, folder):
         found["sent"] = distributed.take_sent()
         found["gathered"] = distributed.gather({"rank": rank})
         found["interface"] = os.environ["GLOO_SOCKET_IFNAME"]
-        sockets = psutil.Process().net_connections()
+        # Ray has a psutil of its own on the path, whose processes do not know this yet.
+        sockets = [one for one in psutil.net_connections() if one.pid == os.getpid()]
         found["listens at"] = [one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN]
         found["from main"] = distributed.from_main(f"of {rank}")
         found["names"] = distributed.total_by_name({"both": torch.tensor(1.5), f"only {rank}": torch.tensor(2.0)})
