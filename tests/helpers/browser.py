@@ -42,6 +42,11 @@ def opened(browser, url, size=DESK, scheme="light", **options):
     assert complaints == [] and foreign == []
 
 
+def answered(page) -> None:
+    """Wait until the demo page shows the answers to all that it has asked."""
+    page.wait_for_function("() => document.querySelector('main').ariaBusy === 'false'")
+
+
 def violations(page) -> list[str]:
     """What axe-core finds wrong with a page, a line each: the rule and the first element."""
     axe = pytest.importorskip(

@@ -56,8 +56,9 @@ def test_a_table_is_copied_in_three_forms_and_saved(page, made):
     tools = page.locator(".tools").first
 
     def copied(form):
-        tools.get_by_role("button", name=f"as {form}").click()
-        page.wait_for_function("() => document.querySelector('.tools').textContent.includes('copied')")
+        pressed = tools.get_by_role("button", name=f"as {form}")
+        pressed.click()
+        pressed.filter(has_text="copied").wait_for()
         return page.evaluate("navigator.clipboard.readText()")
 
     rows = list(csv.reader(io.StringIO(copied("CSV"))))
@@ -67,6 +68,9 @@ def test_a_table_is_copied_in_three_forms_and_saved(page, made):
     markdown = copied("Markdown").splitlines()
     assert markdown[1].startswith("|---|---:|") and len(markdown) == len(NAMES) + 2
     latex = copied("LaTeX")
+    # Pressed again before it has gone back to its name, it still knows its form.
+    copied("LaTeX")
+    assert page.locator("body > [role=status]").text_content() == "Copied as LaTeX"
     assert latex.startswith("\\begin{tabular}{lrr") and f"{best.name} & " in latex and "\\toprule" in latex
     with page.expect_download() as saved:
         tools.get_by_role("button", name="Save").click()

@@ -6,7 +6,7 @@ import shlex
 
 import numpy as np
 import pytest
-from helpers.browser import opened
+from helpers.browser import answered, opened
 from helpers.quick_run import quick_run
 from helpers.serving_process import serving
 
@@ -41,6 +41,7 @@ def session(page, n_clicks) -> list[str]:
     """The session in the address, as soon as it is answered."""
     page.wait_for_function("n => document.querySelectorAll('#clicks .click').length === n", arg=n_clicks)
     page.wait_for_function("() => document.querySelector('#status').textContent.startsWith('After')")
+    answered(page)
     return page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('s')")
 
 
@@ -64,12 +65,11 @@ def test_how_many_and_the_session_are_in_the_address(page, browser, server):
     clicked = session(page, 2)
     page.select_option("#k", "5")
     page.locator("#exclude").check()
-    page.wait_for_function("() => document.querySelectorAll('#best .item').length === 5")
+    answered(page)
     link = page.url
     assert "k=5" in link and "new=1" in link
     names = page.locator("#best .name").all_text_contents()
     with opened(browser, link) as other:
-        other.wait_for_function("() => document.querySelectorAll('#best .item').length === 5")
         assert session(other, 2) == clicked
         assert other.locator("#best .name").all_text_contents() == names and other.locator("#exclude").is_checked()
 
@@ -103,8 +103,12 @@ def test_a_test_session_is_shown_with_the_item_that_was_clicked_next(page, serve
 def test_the_question_is_copied_as_curl_and_as_python(page, server):
     page.locator("#items .item").first.click()
     clicked = session(page, 1)
-    page.get_by_role("button", name="Copy as curl").click()
+    press = page.locator(".snippet button").first
+    # Pressed twice, it still goes back to its name.
+    press.dblclick()
     page.wait_for_selector("text=Copied")
+    page.wait_for_timeout(1800)
+    assert press.text_content() == "Copy as curl"
     words = shlex.split(page.evaluate("navigator.clipboard.readText()").replace("\\\n", ""))
     assert words[:3] == ["curl", "-s", f"{server.url}/recommend"]
     body = json.loads(words[words.index("-d") + 1])
@@ -133,7 +137,7 @@ def test_a_second_model_stands_beside_the_first(page, server):
     clicked = session(page, 1)
     assert page.locator("#other").is_hidden()
     page.select_option("#beside", "counts")
-    page.wait_for_selector("#other .item")
+    answered(page)
     wanted = server.ask("/recommend", {"session": clicked, "k": 12, "model": "counts"})[1]["items"]
     assert page.locator("#other .name").all_text_contents() == [one["title"] or one["item"] for one in wanted]
     assert page.text_content("#other-title") == "counts" and "beside=counts" in page.url

@@ -47,8 +47,7 @@ function asMarkdown(rows, words) {
 
 const FORMS = { CSV: asCsv, LaTeX: asLatex, Markdown: asMarkdown };
 
-async function copy(text, pressed) {
-  const label = pressed.textContent;
+async function copy(text, form, pressed) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
@@ -61,8 +60,8 @@ async function copy(text, pressed) {
     pressed.focus();
   }
   pressed.textContent = "copied";
-  say(`Copied as ${label}`);
-  setTimeout(() => { pressed.textContent = label; }, DONE);
+  say(`Copied as ${form}`);
+  setTimeout(() => { pressed.textContent = form; }, DONE);
 }
 
 function save(text, name) {
@@ -77,7 +76,7 @@ function addTools(table) {
   const words = [...table.tHead.rows[0].cells].map((cell) => cell.classList.contains("word"));
   const title = table.dataset.title;
   const copies = Object.entries(FORMS).map(([form, write]) =>
-    button(form, (pressed) => copy(write(rowsOf(table), words), pressed), `Copy “${title}” as ${form}`),
+    button(form, (pressed) => copy(write(rowsOf(table), words), form, pressed), `Copy “${title}” as ${form}`),
   );
   const download = button("Save CSV", () => save(asCsv(rowsOf(table)), title), `Save “${title}” as a CSV file`);
   const tools = made("div", "tools", "", [made("span", "", "Copy as"), ...copies, download]);

@@ -30,11 +30,19 @@ export async function ask(path, body) {
   return content;
 }
 
+// While an answer is awaited, the page says that what it shows is about to change.
+let awaited = 0;
+function waiting(change) {
+  awaited += change;
+  document.querySelector("main").setAttribute("aria-busy", String(awaited > 0));
+}
+
 // Only the answer to the latest question is used. A problem is shown until the next answer.
 export function latest(question, use, fail = () => {}) {
   let asked = 0;
   return async (...given) => {
     const mine = ++asked;
+    waiting(1);
     try {
       const answer = await question(...given);
       if (mine !== asked) return;
@@ -45,6 +53,8 @@ export function latest(question, use, fail = () => {}) {
       byId("problem").textContent = `No answer: ${error.message}`;
       byId("problem").hidden = false;
       fail();
+    } finally {
+      waiting(-1);
     }
   };
 }

@@ -25,8 +25,7 @@ function asPython(address, body, needsToken) {
   ].join("\n");
 }
 
-async function copy(text, pressed) {
-  const label = pressed.textContent;
+async function copy(text, label, pressed) {
   try {
     await navigator.clipboard.writeText(text);
     pressed.textContent = "Copied";
@@ -49,7 +48,8 @@ export function showCode(body) {
       code.tabIndex = 0;
       code.setAttribute("aria-label", `${name} request`);
       code.setAttribute("role", "group");
-      const press = button("plain", `Copy as ${name}`, () => copy(code.textContent, press));
+      const label = `Copy as ${name}`;
+      const press = button("plain", label, () => copy(code.textContent, label, press));
       shown.append(element("div", "snippet", "", [press, code]));
     }
   }
