@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from recbole_tme.api.display import html_table, percent_columns
@@ -297,11 +297,11 @@ def paths(given: Sequence[PathLike] | PathLike) -> list[Path]:
 
 
 def overrides(settings: Mapping[str, Any]) -> Overrides:
-    """Settings with the precedence of a command line; such as came from one keep what was typed."""
+    """Settings with the precedence of a command line, paths as text; such as came from one keep what was typed."""
     if isinstance(settings, Overrides):
         return settings
     made = Overrides()
-    made.update(settings)
+    made.update({key: str(value) if isinstance(value, PurePath) else value for key, value in settings.items()})
     return made
 
 

@@ -27,7 +27,7 @@ def in_empty_directory(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return run("TMEGNN", "toy", run_dir=str(tmp_path_factory.mktemp("api")), **QUICK)
+    return run("TMEGNN", "toy", run_dir=tmp_path_factory.mktemp("api"), **QUICK)
 
 
 def test_importing_is_cheap_and_names_everything():
