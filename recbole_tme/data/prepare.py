@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from recbole_tme.data.split import by_last_click, last_fraction, time_split
 from recbole_tme.data.textfile import reading
 from recbole_tme.errors import UserError
 from recbole_tme.utils import terminal
+from recbole_tme.utils.files import file_sha256
 
 DEFAULT_TEST_RATIO = 0.1
 
@@ -330,9 +330,5 @@ def fingerprint(path: Path, progress: Callable[[int], None] = lambda n_bytes: No
     Raises:
         UserError: it cannot be read.
     """
-    digest = hashlib.sha256()
-    with reading(path), open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            progress(len(block))
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    with reading(path):
+        return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path, progress)}

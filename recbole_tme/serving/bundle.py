@@ -23,13 +23,12 @@ from recbole_tme.runs.checkpoint import read_weights
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.about_run import FACTS_SHAPE, run_facts
 from recbole_tme.serving.saved import SavedModel, build_model
-from recbole_tme.utils.files import new_folder, write_json, writing
+from recbole_tme.utils.files import file_sha256, new_folder, write_json, writing
 from recbole_tme.utils.shapes import mismatch, read_json
 
 FORMAT = "recbole_tme bundle"
 VERSION = 1
 MANIFEST, WEIGHTS, ITEMS = "bundle.json", "model.safetensors", "catalogue.json"
-BLOCK = 2**20
 SHAPE = {"model": str, "settings": dict, "files": {str: dict}, "about?": FACTS_SHAPE}
 
 
@@ -149,8 +148,4 @@ def digest(content: Mapping) -> str:
 
 def fingerprint(file: Path) -> dict:
     """Size and SHA-256 of a file."""
-    hashed = hashlib.sha256()
-    with open(file, "rb") as content:
-        while block := content.read(BLOCK):
-            hashed.update(block)
-    return {"bytes": file.stat().st_size, "sha256": hashed.hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": file_sha256(file)}

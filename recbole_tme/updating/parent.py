@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from recbole_tme.models.blend import Blend
 from recbole_tme.runs.checkpoint import check_catalogue, read_weights
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.find import finished_run
+from recbole_tme.utils.files import file_sha256
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Parent:
     @property
     def weights_sha256(self) -> str:
         """SHA-256 of the file of weights."""
-        return hashlib.sha256(self.directory.model_file.read_bytes()).hexdigest()
+        return file_sha256(self.directory.model_file)
 
 
 def read_parent(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Parent:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,21 @@ LONGEST_NAME = 255
 # What is being written, hidden beside its place until it is whole; a killed process leaves it behind.
 PARTIAL = ".part"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_BLOCK = 1 << 20
+
+
+def file_sha256(path: Path, progress: Callable[[int], None] = lambda n_bytes: None) -> str:
+    """SHA-256 of a file, read in pieces; ``progress`` is called with the number of bytes of each.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            progress(len(block))
+    return digest.hexdigest()
 
 
 @contextmanager
