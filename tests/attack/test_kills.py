@@ -9,7 +9,7 @@ import pytest
 
 from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.utils.files import alone_for
-from tests.helpers.attack import command, fault_points, first_and_last, kill_at, leftovers, some
+from tests.helpers.attack import command, fault_points, kill_at, leftovers, some
 from tests.helpers.file_changes import check_declared
 
 pytestmark = pytest.mark.slow
@@ -123,7 +123,7 @@ def test_a_run_directory_that_is_deleted_under_a_run_is_one_line(tmp_path):
     scratch.mkdir()
     words = ["run", *RUNS["SRGNN"], f"--run_dir={place}"]
     points = fault_points(words, place, scratch)
-    for number in some(first_and_last(points), usual=12):
+    for number in some(points, usual=12):
         shutil.rmtree(place, ignore_errors=True)
         delete = kill_at(number, place, scratch / "points", lambda: shutil.rmtree(place, ignore_errors=True))
         outcome = command(*words, before=delete)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.helpers.attack import command, fault_points, first_and_last, kill_at, leftovers, some
+from tests.helpers.attack import command, fault_points, kill_at, leftovers, some
 from tests.helpers.file_changes import check_declared
 from tests.helpers.tuner import without_ray
 
@@ -36,7 +36,7 @@ def test_a_search_killed_at_any_fault_point_goes_on_and_finds_the_same(tmp_path)
     expected = result(place)
     check_declared("tune", points)
     assert len(expected[0]) == 3 and len(expected[2]) == 1 and len(points) > 100
-    for number in some(first_and_last(points), usual=10):
+    for number in some(points, usual=10):
         what = f"fault point {number}: {points[number]}"
         shutil.rmtree(place)
 

@@ -9,7 +9,7 @@ from recbole_tme.data.prepare import prepare
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.find import named_run
 from recbole_tme.runs.lineage import read_lineage
-from tests.helpers.attack import command, fault_points, first_and_last, kill_at, leftovers, some
+from tests.helpers.attack import command, fault_points, kill_at, leftovers, some
 from tests.helpers.file_changes import check_declared
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_an_update_killed_at_any_fault_point_leaves_the_old_model_or_the_new_one
     points = fault_points(words, place, scratch)
     assert len(points) > 30 and points[-1].startswith("after replace .current"), points[-5:]
     check_declared("update", points)
-    for number in some(first_and_last(points), usual=15):
+    for number in some(points, usual=15):
         point = points[number]
         fresh()
         assert command(*words, before=kill_at(number, place, scratch / "points")).code == -9, point

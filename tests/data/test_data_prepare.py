@@ -12,7 +12,7 @@ from recbole_tme.data.checks import audit
 from recbole_tme.data.prepare import prepare
 from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.data.readers.lines import read_lines
-from recbole_tme.data.readers.pickles import load_plain
+from recbole_tme.data.readers.plain_pickle import load_plain
 
 TRAIN = [[1, 2, 3], [2, 3], [3, 1, 2, 2]]
 TEST = [[1, 2], [3, 2, 1]]

@@ -207,18 +207,17 @@ def fault_points(words, place: Path, scratch: Path, before=lambda: None) -> list
     return log.read_text().splitlines()
 
 
-def first_and_last(points: list[str]) -> list[int]:
-    """The numbers of the fault points that have a name for the first or for the last time."""
-    last = {point: number for number, point in enumerate(points)}
-    return sorted({points.index(point) for point in last} | set(last.values()))
+def some(points: list[str], usual: int) -> list[int]:
+    """The numbers of as many fault points as ``ATTACK_KILLS`` asks for, usually ``usual``; ``all`` for a long attack.
 
-
-def some(numbers: list[int], usual: int) -> list[int]:
-    """As many of the fault points as ``ATTACK_KILLS`` asks for, usually ``usual``; ``all`` for a long attack."""
+    Those have a name for the first or for the last time; ``all`` are all.
+    """
     wanted = os.environ.get("ATTACK_KILLS", str(usual))
-    if wanted == "all" or int(wanted) >= len(numbers):
-        return numbers
-    return sorted(random.Random(len(numbers)).sample(numbers, int(wanted)))
+    if wanted == "all":
+        return list(range(len(points)))
+    last = {point: number for number, point in enumerate(points)}
+    numbers = sorted({points.index(point) for point in last} | set(last.values()))
+    return sorted(random.Random(len(numbers)).sample(numbers, min(int(wanted), len(numbers))))
 
 
 def leftovers(place: Path) -> list[str]:

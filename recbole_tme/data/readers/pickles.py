@@ -1,12 +1,7 @@
-"""The field's pickled splits: ``all_train_seq.txt`` and ``test.txt``.
-
-A pickle is a program. These hold nothing but lists of numbers, so that every class and function a file asks for
-is refused.
-"""
+"""The field's pickled splits: ``all_train_seq.txt`` and ``test.txt``, lists of numbers or names."""
 
 from __future__ import annotations
 
-import pickle
 import reprlib
 from itertools import chain
 from pathlib import Path
@@ -16,39 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from recbole_tme.data.catalogue import NamedSessions, catalogue, number_names
-from recbole_tme.data.compressed import most_bytes, open_bytes
+from recbole_tme.data.compressed import most_bytes
 from recbole_tme.data.ragged import to_offsets
+from recbole_tme.data.readers.plain_pickle import load_plain
 from recbole_tme.data.readers.presplit import fold
 from recbole_tme.data.sessions import Sessions
-from recbole_tme.data.textfile import reading
 from recbole_tme.errors import UserError
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds lists, tuples, numbers and strings, and nothing that has to be looked up by name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise UserError(f"asks for {module}.{name}; a split holds plain lists only, and calling it is refused")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise UserError("asks for an object from outside the file, which is refused")
-
-
-def load_plain(path: Path) -> Any:
-    """Unpickle a file of plain data, gzip or not, without letting it call anything.
-
-    Raises:
-        UserError: the file wants to call something, is cut short, or is no pickle.
-    """
-    try:
-        with reading(path), open_bytes(path) as file:
-            return _PlainUnpickler(file).load()
-    except UserError as error:
-        text = str(error)
-        raise UserError(text if text.startswith(str(path)) else f"{path}: the pickle {text}") from None
-    except Exception as error:
-        # A damaged pickle may raise almost anything: the stream is a program that runs astray.
-        raise UserError(f"{path}: a damaged or incomplete pickle ({type(error).__name__}); fetch it again") from None
 
 
 def read_pickle(path: Path) -> NamedSessions:
