@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -21,6 +20,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from recbole_tme.errors import UserError
+from recbole_tme.runs.archive import verify_archive
 from recbole_tme.utils.files import write_atomically
 
 FORMAT = "recbole_tme checkpoint"
@@ -74,7 +74,7 @@ def load_checkpoint(
             belongs to another model or catalogue.
     """
     path = Path(path)
-    _verify_archive(path)
+    verify_archive(path)
     content = _load(path, map_location)
     if not isinstance(content, dict) or not _is(content.get("format"), FORMAT):
         raise UserError(f"{path} is not a checkpoint of this program; train the model again to get one")
@@ -82,7 +82,8 @@ def load_checkpoint(
         raise UserError(
             f"{path} has checkpoint version {content.get('version')}, this program reads {VERSION}; upgrade it"
         )
-    payload = {key: _restore(value) for key, value in content.items() if key not in ("format", "version")}
+    with fitting(path):
+        payload = {key: _restore(value) for key, value in content.items() if key not in ("format", "version")}
     missing = [key for key in REQUIRED if not isinstance(payload.get(key), REQUIRED[key])]
     if missing:
         raise UserError(f"{path} is damaged: {missing[0]} is missing or of another type; use another one")
@@ -108,7 +109,7 @@ def fitting(path: Path | str) -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} holds a state that does not fit ({reason}); use another checkpoint") from error
 
 
@@ -275,26 +276,14 @@ def plain_data(value: Any, where: str) -> Any:
 def _restore(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_ARRAY}:
-            return value[_ARRAY].cpu().numpy()
+            return _restore(value[_ARRAY]).cpu().numpy()
         return {key: _restore(element) for key, element in value.items()}
-    return [_restore(element) for element in value] if isinstance(value, list) else value
-
-
-def _verify_archive(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist")
-    if path.stat().st_size == 0:
-        raise UserError(f"checkpoint {path} is empty; its writing was cut off, use another one")
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is not a checkpoint, or was cut off in the middle; use another one")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    # Flipped bits in the headers surface as nearly any exception.
-    except Exception as error:
-        raise UserError(f"checkpoint {path} is damaged ({error}); use another one") from error
-    if damaged is not None:
-        raise UserError(f"checkpoint {path} is damaged (wrong checksum of {damaged}); use another one")
+    if isinstance(value, list):
+        return [_restore(element) for element in value]
+    # Its shape may promise any number of values of what is there once.
+    if isinstance(value, torch.Tensor) and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise ValueError(f"a tensor of shape {list(value.shape)} with {value.untyped_storage().nbytes()} bytes")
+    return value
 
 
 def _is(value: Any, wanted: str | int) -> bool:
@@ -310,5 +299,7 @@ def _load(path: Path, map_location: Any) -> Any:
             f"{path} holds pickled Python objects, which could run any code, so it is not loaded; "
             f"train again with recbole_tme imported to get a checkpoint of plain data"
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is not a checkpoint of this program ({str(error).splitlines()[0]})") from error
+    # A pickle is a program, which may go wrong in any way.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is not a checkpoint of this program ({reason}); use another one") from error
