@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickletools
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from recbole_tme.errors import UserError
 
@@ -61,9 +62,10 @@ def check_structure(content: bytes) -> None:
     for step, argument, _ in pickletools.genops(content):
         name, before, after = step.name, step.stack_before, step.stack_after
         if "PUT" in name or name == "MEMOIZE":
-            numbered[len(numbered) if argument is None else argument] = stack[-1]
+            number: Any = len(numbered) if argument is None else argument
+            numbered[number] = stack[-1]
         elif "GET" in name:
-            if numbered[argument]:
+            if numbered[int(argument or 0)]:
                 raise ValueError("one part of it stands in two places")
             stack.append(0)
         elif not before:
@@ -78,11 +80,11 @@ def check_structure(content: bytes) -> None:
 
 def _take(stack: list[int | None], wanted: list) -> list[int]:
     """Take from the stack what a step does: so many, or all down to the last mark and what is before it."""
-    taken = []
+    taken: list[int] = []
     for kind in reversed(wanted):
         if kind is pickletools.stackslice:
             while stack[-1] is not None:
-                taken.append(stack.pop())
+                taken.append(stack.pop() or 0)
         else:
             taken.append(stack.pop() or 0)
     return taken

@@ -16,10 +16,20 @@ from typing import Any
 
 from recbole_tme.errors import UserError
 from recbole_tme.utils.files import alone_in, writing
+from recbole_tme.utils.shapes import mismatch
 
 FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
 # Of a trial without an end: running, or cut off by the budget or with the process.
 OPEN = "open"
+_ROW = {"epoch": int, "score": float, "epoch_score": float, "seconds": float, "last": bool}
+_TRIAL = {"trial": int, "time": float}
+SHAPES: dict[str, dict] = {
+    "start": {"time": float},
+    "begin": _TRIAL | {"settings": dict},
+    "epoch": _TRIAL | {"row": _ROW, "settings?": dict},
+    "lost": _TRIAL,
+    "end": _TRIAL | {"status": str, "trace": str},
+}
 
 
 @dataclass
@@ -147,11 +157,23 @@ class Journal:
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
                 event = json.loads(line)
+                self._check(event)
                 self._spend(event)
                 self._apply(event)
-            except (ValueError, KeyError, IndexError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise UserError(f"{self.path}:{number}: not a line of a study's journal; start a new study") from error
         return whole
+
+    def _check(self, event: dict[str, Any]) -> None:
+        """Refuse what no process of this program wrote, by a ``ValueError`` or what a wrong type raises."""
+        kind = event["event"]
+        if wrong := mismatch(event, SHAPES[kind]):
+            raise ValueError(wrong)
+        known = range(len(self.trials))
+        if kind != "start" and (event["trial"] != len(known) if kind == "begin" else event["trial"] not in known):
+            raise ValueError(f"no trial {event['trial']}")
+        if kind == "end" and event["status"] not in (FINISHED, STOPPED, FAILED):
+            raise ValueError(f"no status {event['status']}")
 
     def _spend(self, event: dict[str, Any]) -> None:
         """Count the time between two events of one process."""

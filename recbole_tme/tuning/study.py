@@ -61,6 +61,10 @@ class Study:
         self._generator = random.Random(f"{self.plan.seed}/{self.journal.seconds_before}")
         self._live: dict[str, Trial] = {}
         self._population = self.plan.scheduler == "pbt"
+        for trial in self.trials:
+            # The process ended between a trial's last epoch and its end.
+            if not trial.ended and trial.rows and trial.rows[-1]["last"]:
+                self.journal.end(trial, FINISHED)
         broken_off = [trial for trial in self.trials if not trial.ended]
         # Only these schedulers judge a trial by those that ended before.
         learns = self.plan.scheduler in ("asha", "median") and (broken_off or not self._full)

@@ -116,6 +116,22 @@ def test_a_killed_study_goes_on_and_finds_the_same(at, new_study, tmp_path):
     assert [pair for pair in told if pair in before] == before
 
 
+@pytest.mark.slow
+def test_a_trial_whose_end_was_not_noted_before_a_kill_has_finished(new_study):
+    study = new_study(trials=2)
+    Driver()(study)
+    expected, file = outcome(study), study.folder / "journal.jsonl"
+    study.journal.close()
+    lines = file.read_bytes().splitlines(keepends=True)
+    (end,) = [line for line in lines if b'"end", "trial": 1' in line]
+    file.write_bytes(b"".join(line for line in lines if line != end))
+    resumed, driver = Study(study.folder), Driver()
+    assert resumed.done and outcome(resumed) == expected
+    driver(resumed)
+    resumed.run()
+    assert driver.reported == [] and not list(study.folder.rglob("checkpoint-*.pt"))
+
+
 def test_an_epoch_that_was_done_and_not_told_is_not_lost(new_study):
     study = new_study(trials=1)
     assignment = study.next("a")
@@ -248,9 +264,19 @@ def test_the_journal_is_read_as_written_and_kept_by_one_process(tmp_path):
     again = Journal(path)
     assert again.trials == journal.trials and again.trials[0].status == STOPPED
     again.close()
-    path.write_bytes(path.read_bytes().replace(b'"begin"', b'"bgin"'))
-    with pytest.raises(UserError, match=r"journal\.jsonl:2"):
-        Journal(path)
+    whole = path.read_bytes()
+    for right, wrong, line in (
+        (b'"begin"', b'"bgin"', 2),
+        (b'"score": 0.5,', b"", 3),
+        (b'"last": false', b'"last": 0', 3),
+        (b'"epoch", "trial": 0', b'"epoch", "trial": -1', 3),
+        (b'"stopped early"', b'"stopped late"', 4),
+        (b'{"event": "end"', b"[" * 10**5 + b'{"event": "end"', 4),
+    ):
+        assert right in whole
+        path.write_bytes(whole.replace(right, wrong, 1))
+        with pytest.raises(UserError, match=rf"journal\.jsonl:{line}"):
+            Journal(path)
 
 
 @pytest.mark.parametrize("search", ["random", "optuna", "hyperopt"])
