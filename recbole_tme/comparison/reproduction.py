@@ -271,7 +271,7 @@ def published_mask(table: Reproduction, config: SessionConfig, ranks: Ranks, wan
         UserError: they are not as many as the published figures are of.
     """
     data = load_data(config)
-    mask = np.isin(data.test.ids.astype(str), wanted)[ranks.session]
+    mask = np.isin(np.asarray(data.test.ids, dtype=str), wanted)[ranks.session]
     if table.instances is not None and mask.sum() != table.instances:
         raise UserError(
             f"{config['data_path']}/{config['dataset']}: {mask.sum()} instances belong to the published sessions, not "

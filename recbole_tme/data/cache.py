@@ -11,17 +11,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from recbole_tme.data.catalogue import text_array
 from recbole_tme.data.items import ItemColumn
+from recbole_tme.data.names import Names
 from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.errors import UserError
 from recbole_tme.utils.files import replacing
 
 # To be raised whenever the same files are read as something else, or written here in another form.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 # Smaller files are parsed in less time than is worth a second copy of them.
 LEAST_BYTES = 2**24
 # Bytes that are read at a time where only a checksum is wanted.
@@ -83,7 +82,8 @@ def _load(cache: Path, key: str, name: str) -> SessionData | None:
             splits = {split: _sessions(arrays, split) for split in _SPLITS}
             titles = json.loads(arrays["titles"].tobytes())
             columns = {key: ItemColumn(*one) for key, one in json.loads(arrays["item_columns"].tobytes()).items()}
-            return SessionData(name, tokens=_strings(arrays, "tokens"), titles=titles, item_columns=columns, **splits)
+            tokens = np.asarray(_names(arrays, "tokens"))
+            return SessionData(name, tokens=tokens, titles=titles, item_columns=columns, **splits)
     except FileNotFoundError:
         return None
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
@@ -139,7 +139,7 @@ class _Mapped(Mapping[str, np.ndarray]):
 def _store(cache: Path, key: str, data: SessionData, files: list[Path]) -> None:
     columns = {name: (column.kind, column.values) for name, column in data.item_columns.items()}
     arrays = {"key": np.array(key), "titles": _json(data.titles), "item_columns": _json(columns)}
-    arrays |= _text("tokens", data.tokens)
+    arrays |= _text("tokens", Names(data.tokens))
     for split in _SPLITS:
         sessions = getattr(data, split)
         if sessions is not None:
@@ -159,23 +159,18 @@ def _sessions(arrays, split: str) -> Sessions | None:
     if f"{split}.items" not in arrays:
         return None
     present = {name: arrays[f"{split}.{name}"] for name in _ARRAYS if f"{split}.{name}" in arrays}
-    return Sessions(ids=_strings(arrays, f"{split}.ids"), **present)
+    return Sessions(ids=_names(arrays, f"{split}.ids"), **present)
 
 
 def _json(value) -> np.ndarray:
     return np.frombuffer(json.dumps(value).encode(), np.uint8)
 
 
-def _text(name: str, strings: np.ndarray) -> dict[str, np.ndarray]:
-    """Strings as their UTF-8 bytes one after the other, and where each ends."""
-    array = pa.array(strings, pa.string())
-    _, ends, text = array.buffers()
-    return {
-        f"{name}.ends": np.frombuffer(ends, np.int32)[: len(array) + 1],
-        f"{name}.text": np.frombuffer(text or b"", np.uint8),
-    }
+def _text(name: str, names: Names) -> dict[str, np.ndarray]:
+    """Names as their UTF-8 bytes one after the other, and where each ends."""
+    ends, text = names.buffers()
+    return {f"{name}.ends": ends - ends[0], f"{name}.text": text[ends[0] : ends[-1]]}
 
 
-def _strings(arrays, name: str) -> np.ndarray:
-    ends, text = arrays[f"{name}.ends"], arrays[f"{name}.text"]
-    return text_array(pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(text)))
+def _names(arrays, name: str) -> Names:
+    return Names.of_buffers(arrays[f"{name}.ends"], arrays[f"{name}.text"])

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 
 from recbole_tme.data.items import ItemTable
+from recbole_tme.data.names import Names
+from recbole_tme.data.ragged import CLICKS_AT_ONCE, look_up
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.errors import UserError
 
@@ -40,21 +41,13 @@ def catalogue(names: Sequence[str]) -> np.ndarray:
     return tokens
 
 
-def text_array(values: pa.Array) -> np.ndarray:
-    """Arrow strings as an object array of str."""
-    return values.to_numpy(zero_copy_only=False)
-
-
-def number_names(start: int, n: int) -> np.ndarray:
-    """The names ``str(start)``, ... of ``n`` sessions that have none of their own. Object ``[n]``."""
-    return text_array(pa.array(np.arange(start, start + n)).cast(pa.string()))
-
-
 def first_appearance(codes: np.ndarray, n: int) -> np.ndarray:
     """Codes 0..n-1 that occur in ``codes``, in order of first occurrence."""
     first = np.full(n, len(codes), dtype=np.int64)
     # Written backwards, the first occurrence of each code is the last to be written.
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    for stop in range(len(codes), 0, -CLICKS_AT_ONCE):
+        start = max(stop - CLICKS_AT_ONCE, 0)
+        first[codes[start:stop][::-1]] = np.arange(stop - 1, start - 1, -1)
     order = np.argsort(first, kind="stable")
     return order[: np.count_nonzero(first < len(codes))]
 
@@ -86,9 +79,9 @@ def assemble(
         renumber = np.zeros(len(split.tokens), dtype=np.int32)
         for code in first_appearance(codes, len(split.tokens)):
             renumber[code] = ids.setdefault(split.tokens[code], len(ids) + 1)
-        sessions = replace(split.sessions, items=renumber[codes])
+        sessions = replace(split.sessions, items=look_up(renumber, codes))
         if split.unnamed:
-            sessions = replace(sessions, ids=number_names(n_unnamed + 1, len(sessions)))
+            sessions = replace(sessions, ids=Names.numbered(n_unnamed + 1, len(sessions)))
             n_unnamed += len(sessions)
         numbered.append(sessions)
     if PAD_TOKEN in ids:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.compute as pc
 
+from recbole_tme.data.names import Names
 from recbole_tme.data.ragged import spans
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import SessionData, Sessions
@@ -64,8 +66,8 @@ def audit(data: SessionData) -> dict:
     result["lone_rows"] = _lone_rows(data.train)
     result |= _ties(list(splits.values()))
     result["test_sessions_in_train"] = int(np.isin(test_contents, known_contents).sum())
-    train_ids = set().union(*(s.ids for s in known))
-    result["shared_session_ids"] = sum(name in train_ids for name in data.test.ids)
+    shared = pc.is_in(data.test.ids.text, value_set=Names.joined(s.ids for s in known).text)
+    result["shared_session_ids"] = pc.sum(shared).as_py() or 0
     result["test_sessions_before_train_end"] = _before_train_end(known, data.test)
     seen = np.zeros(len(data.tokens), dtype=bool)
     for sessions in known:

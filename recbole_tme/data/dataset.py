@@ -7,6 +7,7 @@ of its target among the clicks, the length of its prefix), and padded rows exist
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_tme.data.item_features import item_features
+from recbole_tme.data.names import Names
 from recbole_tme.data.prefixes import prefix_table
 from recbole_tme.data.sessions import SessionData
 
@@ -56,7 +58,7 @@ class SessionDataset(SequentialDataset):
             (names.length, FeatureType.TOKEN, FeatureSource.INTERACTION, 1),
         ):
             self.set_field_property(field, kind, source, width)
-        self.field2id_token = {
+        self.field2id_token: dict[str, np.ndarray | Names] = {
             names.session: self.session_names,
             names.item: self.item_tokens,
             names.item_list: self.item_tokens,
@@ -141,7 +143,7 @@ class TokenIds(dict):
         tokens: field -> its tokens by id.
     """
 
-    def __init__(self, tokens: dict[str, np.ndarray]):
+    def __init__(self, tokens: Mapping[str, np.ndarray | Names]):
         super().__init__()
         self.tokens = tokens
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_tme.data.ragged import keep_clicks, take_sessions
+from recbole_tme.data.ragged import (
+    CLICKS_AT_ONCE,
+    blocks,
+    counts,
+    keep_clicks,
+    look_up,
+    occurring,
+    take_sessions,
+    without_empty,
+)
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
 from recbole_tme.errors import UserError
@@ -16,6 +25,7 @@ def filter_log(
     min_length: int = 2,
     max_length: int | None = None,
     record: Record | None = None,
+    in_place: bool = False,
 ) -> Sessions:
     """Cut long sessions, then drop short sessions and rare items until neither is left.
 
@@ -30,6 +40,7 @@ def filter_log(
         min_length: fewest clicks of a session.
         max_length: most clicks of a session, or None for no bound.
         record: what each filter drops is added here.
+        in_place: whether the clicks that are left may be written over those of ``sessions``, which is of no use then.
 
     Raises:
         UserError: nothing is left.
@@ -37,37 +48,53 @@ def filter_log(
     record = Record() if record is None else record
     if max_length is not None:
         before = len(sessions.items)
-        sessions = most_recent(sessions, max_length)
+        sessions = most_recent(sessions, max_length, in_place)
         record.drop(f"long session: only its last {max_length} clicks are kept", before - len(sessions.items))
+    n_read, offsets = len(sessions), sessions.offsets
     n_items = int(sessions.items.max(initial=0)) + 1
-    n_read = len(sessions)
-    short = rare = 0
-    while True:
-        before = len(sessions.items)
-        sessions = take_sessions(sessions, sessions.lengths >= min_length)
-        short += before - len(sessions.items)
-        left = len(sessions.items)
-        clicks = np.bincount(sessions.items, minlength=n_items)
-        sessions = keep_clicks(sessions, clicks[sessions.items] >= min_support)
-        rare += left - len(sessions.items)
-        if len(sessions.items) == before:
-            break
-    if before == 0:
+    # Which clicks are left is settled first, so that they are copied once.
+    kept = np.ones(len(sessions.items), dtype=bool)
+    n_kept, before, short, rare = len(kept), -1, 0, 0
+    while n_kept != before:
+        before = n_kept
+        lengths = counts(kept, offsets)
+        long = lengths >= min_length
+        n_kept = int(lengths[long].sum())
+        kept &= np.repeat(long, sessions.lengths)
+        short += before - n_kept
+        left = n_kept
+        n_kept = _without_rare(sessions.items, kept, n_items, min_support)
+        rare += left - n_kept
+    if n_kept == 0:
         raise UserError(f"the filters leave no click (min_support={min_support}, min_length={min_length}); lower them")
     record.drop(f"rare item: clicked fewer than {min_support} times", rare)
-    record.drop(f"short session: fewer than {min_length} clicks", short, n_read - len(sessions))
-    return sessions
+    record.drop(f"short session: fewer than {min_length} clicks", short, n_read - np.count_nonzero(long))
+    return without_empty(keep_clicks(sessions, kept, in_place))
 
 
-def most_recent(sessions: Sessions, max_length: int) -> Sessions:
-    """The last ``max_length`` clicks of every session."""
-    to_end = np.repeat(sessions.offsets[1:], sessions.lengths) - np.arange(len(sessions.items))
-    return keep_clicks(sessions, to_end <= max_length)
+def _without_rare(items: np.ndarray, kept: np.ndarray, n_items: int, min_support: int) -> int:
+    """Take the clicks of rare items out of ``kept``; how many are left."""
+    parts = [slice(start, start + CLICKS_AT_ONCE) for start in range(0, len(items), CLICKS_AT_ONCE)]
+    clicks = np.zeros(n_items, dtype=np.int64)
+    for part in parts:
+        clicks += np.bincount(items[part][kept[part]], minlength=n_items)
+    frequent = clicks >= min_support
+    kept &= look_up(frequent, items)
+    return int(clicks[frequent].sum())
+
+
+def most_recent(sessions: Sessions, max_length: int, in_place: bool = False) -> Sessions:
+    """The last ``max_length`` clicks of every session; ``in_place`` as in :func:`take_sessions`."""
+    keep = np.empty(len(sessions.items), dtype=bool)
+    for start, stop in blocks(sessions.offsets):
+        lo, hi = sessions.offsets[start], sessions.offsets[stop]
+        ends = np.repeat(sessions.offsets[start + 1 : stop + 1], sessions.lengths[start:stop])
+        keep[lo:hi] = ends - np.arange(lo, hi) <= max_length
+    return keep_clicks(sessions, keep, in_place)
 
 
 def drop_unseen(test: Sessions, train: Sessions) -> Sessions:
     """Drop test clicks on items that train never clicks, then test sessions of fewer than two clicks."""
-    seen = np.zeros(int(max(test.items.max(initial=0), train.items.max(initial=0))) + 1, dtype=bool)
-    seen[train.items] = True
-    test = keep_clicks(test, seen[test.items])
+    seen = occurring(train.items, least=int(test.items.max(initial=0)) + 1)
+    test = keep_clicks(test, look_up(seen, test.items))
     return take_sessions(test, test.lengths >= 2)

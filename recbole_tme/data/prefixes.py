@@ -6,11 +6,11 @@ import copy
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_tme.data.names import Names
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData, Sessions
 from recbole_tme.errors import UserError
 from recbole_tme.models.builtin.discovery import takes_any_width
@@ -186,7 +186,7 @@ class PrefixTable(Interaction):
         self._padded = None
 
 
-def prefix_table(config, data: SessionData) -> tuple[PrefixTable, np.ndarray, list[tuple[int, int] | None]]:
+def prefix_table(config, data: SessionData) -> tuple[PrefixTable, Names, list[tuple[int, int] | None]]:
     """The instances of all splits in one table.
 
     Sessions of one name in two splits are one session to RecBole (its "user"), so they share an id.
@@ -211,7 +211,7 @@ def prefix_table(config, data: SessionData) -> tuple[PrefixTable, np.ndarray, li
         raise ValueError(f"{n_clicks} clicks; positions are kept as int32")
     if n_clicks and not 1 <= clicks[:n_clicks].min() <= clicks.max() < len(data.tokens):
         raise ValueError(f"{data.name}: item ids must lie in 1..{len(data.tokens) - 1}")
-    user, names = pd.factorize(np.concatenate([np.asarray(s.ids, dtype=object) for s in present.values()]))
+    coded = Names.joined(sessions.ids for sessions in present.values()).text.dictionary_encode()
 
     offsets, parts = [np.zeros(1, np.int64)], []
     rows: list[tuple[int, int] | None] = []
@@ -230,13 +230,13 @@ def prefix_table(config, data: SessionData) -> tuple[PrefixTable, np.ndarray, li
     table = PrefixTable(
         torch.from_numpy(clicks.astype(np.int32, copy=False)),
         torch.from_numpy(np.concatenate(offsets)),
-        torch.from_numpy((user + 1).astype(np.int32)),
+        torch.from_numpy(coded.indices.to_numpy() + np.int32(1)),
         *columns,
         max_length=max_length,
         padding=resolve_padding(config),
         names=FieldNames.of(config),
     )
-    return table, np.concatenate([np.array([PAD_TOKEN], dtype=object), names]), rows
+    return table, Names.joined([Names([PAD_TOKEN]), Names(coded.dictionary)]), rows
 
 
 def resolve_padding(config) -> str:

@@ -16,6 +16,7 @@ from recbole_tme.data.content import content_sha256
 from recbole_tme.data.download import extract_zip
 from recbole_tme.data.filters import drop_unseen, filter_log
 from recbole_tme.data.items import ItemTable
+from recbole_tme.data.ragged import occurring
 from recbole_tme.data.readers.atomic import write_dataset
 from recbole_tme.data.readers.clicklog import read_log
 from recbole_tme.data.readers.columns import LogColumns, one_of, require
@@ -176,7 +177,7 @@ def load_source(
     whole_test = None
     if "log" in parts:
         with terminal.step("filtering and splitting"):
-            parts, whole_test = _filter_and_split(parts["log"], options, record)
+            parts, whole_test = _filter_and_split(parts.pop("log"), options, record)
     else:
         given = [key for key in _LOG_ONLY if getattr(options, key) is not None]
         if given:
@@ -270,21 +271,30 @@ def _read(paths: list[Path], kind: str, options: PrepareOptions, record: Record)
 def _filter_and_split(
     log: NamedSessions, options: PrepareOptions, record: Record
 ) -> tuple[dict[str, NamedSessions], NamedSessions | None]:
-    """Train and test; and the test sessions with the clicks that were dropped for their items, if any were."""
-    # A filter may take a session's last click, and with it its place in time.
-    sessions = by_last_click(
-        filter_log(
-            log.sessions,
-            min_support=options.min_support or 5,
-            min_length=options.min_length or 2,
-            max_length=options.max_length,
-            record=record,
-        )
+    """Train and test; and the test sessions with the clicks that were dropped for their items, if any were.
+
+    The memory of the log becomes theirs, as it may be the largest that there is: what it was is gone.
+    """
+    sessions, named = log.sessions, replace(log, sessions=log.sessions.slice(0, 0))
+    del log
+    ratio = DEFAULT_TEST_RATIO if options.test_ratio is None and options.test_days is None else options.test_ratio
+    # The test as it would be without any filter.
+    read = sessions.slice(0, 0) if ratio == 0 else time_split(sessions, ratio, options.test_days)[1]
+    n_read, n_sessions_read = read.n_instances, len(read)
+    del read
+    sessions = filter_log(
+        sessions,
+        min_support=options.min_support or 5,
+        min_length=options.min_length or 2,
+        max_length=options.max_length,
+        record=record,
+        in_place=True,
     )
-    if options.test_ratio == 0:
+    # A filter may take a session's last click, and with it its place in time.
+    sessions = by_last_click(sessions, in_place=True)
+    if ratio == 0:
         train, whole = sessions, sessions.slice(len(sessions), len(sessions))
     else:
-        ratio = DEFAULT_TEST_RATIO if options.test_ratio is None and options.test_days is None else options.test_ratio
         train, whole = time_split(sessions, ratio, options.test_days)
     if options.train_fraction is not None:
         n_clicks, n_sessions = len(train.items), len(train)
@@ -295,17 +305,15 @@ def _filter_and_split(
     test = by_last_click(drop_unseen(whole, train))
     record.drop("test click on an item unseen in train", len(whole.items) - len(test.items), len(whole) - len(test))
     if len(test.items) < len(whole.items):
-        late = np.setdiff1d(whole.items, train.items)
-        # The test as it would be without any filter.
-        _, read = time_split(log.sessions, ratio, options.test_days)
-        n_read, n_left = read.n_instances, test.n_instances
+        late = np.setdiff1d(whole.items, np.flatnonzero(occurring(train.items)))
+        n_lost, n_sessions_lost = n_read - test.n_instances, n_sessions_read - len(test)
         record.warn(
-            f"{n_read - n_left:,} of {n_read:,} test prefixes and {len(read) - len(test):,} of {len(read):,} test "
-            f"sessions are dropped, by the filters and because {len(late):,} items are seen in the test's time only; "
-            "run --fit=all trains on those, too"
+            f"{n_lost:,} of {n_read:,} test prefixes and {n_sessions_lost:,} of {n_sessions_read:,} test sessions are "
+            f"dropped, by the filters and because {len(late):,} items are seen in the test's time only; run --fit=all "
+            "trains on those, too"
         )
-    parts = {"train": replace(log, sessions=train), "test": replace(log, sessions=test)}
-    return parts, replace(log, sessions=whole) if len(test.items) < len(whole.items) else None
+    parts = {"train": replace(named, sessions=train), "test": replace(named, sessions=test)}
+    return parts, replace(named, sessions=whole) if len(test.items) < len(whole.items) else None
 
 
 def _reading(paths: Sequence[Path]) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recbole_tme.data.names import Names
+
 if TYPE_CHECKING:
     from recbole_tme.data.catalogue import NamedSessions
     from recbole_tme.data.items import ItemColumn
@@ -23,16 +25,20 @@ class Sessions:
     Attributes:
         items: item ids, int32 ``[n_clicks]``, 1..N (0 is padding and never occurs).
         offsets: int64 ``[n_sessions + 1]``.
-        ids: the sessions' own names, ``[n_sessions]`` of str.
+        ids: the sessions' own names, ``[n_sessions]`` of str; any strings become ``Names``.
         times: float64 seconds ``[n_clicks]``, or None where the source has none (then the order is all there is).
         is_target: bool ``[n_clicks]``, or None for the usual "every click but a session's first".
     """
 
     items: np.ndarray
     offsets: np.ndarray
-    ids: np.ndarray
+    ids: Names
     times: np.ndarray | None = None
     is_target: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ids, Names):
+            object.__setattr__(self, "ids", Names(self.ids))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

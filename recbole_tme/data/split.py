@@ -36,11 +36,20 @@ def validation_cut(data: SessionData, valid_ratio: float) -> SessionData:
     return replace(data, train=train, valid=valid)
 
 
-def by_last_click(sessions: Sessions) -> Sessions:
-    """Sessions in ascending time of their last click, equal times in the given order; unchanged without times."""
+def by_last_click(sessions: Sessions, in_place: bool = False) -> Sessions:
+    """Sessions in ascending time of their last click, equal times in the given order; unchanged without times.
+
+    Args:
+        sessions: whose clicks may be written over where it says ``in_place``; it is of no use then.
+    """
     if sessions.times is None:
         return sessions
-    return take_sessions(sessions, np.argsort(last_clicks(sessions), kind="stable"))
+    last = last_clicks(sessions)
+    if (last[1:] >= last[:-1]).all():
+        return sessions
+    order = np.argsort(last, kind="stable")
+    del last
+    return take_sessions(sessions, order, in_place)
 
 
 def last_clicks(sessions: Sessions) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_tme.data.catalogue import NamedSessions, assemble, catalogue, number_names
+from recbole_tme.data.catalogue import NamedSessions, assemble, catalogue
+from recbole_tme.data.names import Names
 from recbole_tme.data.ragged import to_offsets
 from recbole_tme.data.sessions import SessionData, Sessions
 
@@ -40,7 +41,7 @@ def toy(
     sessions = Sessions(
         items=chains[chain % n_chains][taken].astype(np.int32),
         offsets=to_offsets(stop - first),
-        ids=number_names(1, n_sessions),
+        ids=Names.numbered(1, n_sessions),
         times=(_START + 20.0 * np.arange(n_sessions * chain_length).reshape(n_sessions, chain_length))[taken],
     )
     return _split(name, sessions, n_items)
@@ -89,7 +90,7 @@ def random_sessions(
     return Sessions(
         items=items[source].astype(np.int32),
         offsets=offsets,
-        ids=number_names(1, n_sessions),
+        ids=Names.numbered(1, n_sessions),
         times=_START + 20.0 * (max_length * session + position),
     )
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from recbole_tme.data.catalogue import NamedSessions, assemble, catalogue
 from recbole_tme.data.filters import drop_unseen
 from recbole_tme.data.items import ItemTable
+from recbole_tme.data.names import Names
 from recbole_tme.data.ragged import concatenate, explicit_targets, keep_clicks, take_sessions, to_offsets
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import SessionData, Sessions
@@ -97,7 +98,7 @@ def grow(
     if not len(test):
         raise UserError("none of the latest new sessions has two clicks on items clicked before; raise holdout")
     record.drop("held-out click on an item unseen before", len(latest.items) - len(test.items), n_test - len(test))
-    train = replace(train, ids=_distinct(train.ids))
+    train = replace(train, ids=Names(_distinct(train.ids)))
     data = assemble(old.name, NamedSessions(train, tokens), NamedSessions(test, tokens))
     items = set(data.tokens[1:])
     if len(test.items) < len(latest.items):
@@ -146,7 +147,7 @@ def _continued(old: Sessions, new: Sessions) -> tuple[Sessions, Sessions, np.nda
     Returns:
         The old sessions without those, the new ones, and which old ones are gone, bool ``[n_old]``.
     """
-    place = pc.index_in(pa.array(new.ids, pa.string()), value_set=pa.array(old.ids, pa.string()))
+    place = pc.index_in(new.ids.text, value_set=old.ids.text)
     place = place.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     until = last_clicks(old)[place]
     assert new.times is not None
@@ -154,9 +155,9 @@ def _continued(old: Sessions, new: Sessions) -> tuple[Sessions, Sessions, np.nda
     goes_on = (place >= 0) & (begins <= until + SAME_SESSION_SECONDS)
     renamed = (place >= 0) & ~goes_on
     if renamed.any():
-        ids = new.ids.astype(object)
-        ids[renamed] = [f"{name}@{int(begin)}" for name, begin in zip(new.ids[renamed], begins[renamed])]
-        new = replace(new, ids=ids)
+        ids = np.asarray(new.ids)
+        ids[renamed] = [f"{name}@{int(begin)}" for name, begin in zip(ids[renamed], begins[renamed])]
+        new = replace(new, ids=Names(ids))
     owner = np.repeat(np.arange(len(new)), new.lengths)
     new = keep_clicks(new, ~(goes_on[owner] & (new.times <= until[owner])))
     gone = np.zeros(len(old), dtype=bool)
@@ -195,10 +196,10 @@ def _supported(new: Sessions, before: Sessions, n_tokens: int, min_support: int,
     return by_last_click(long)
 
 
-def _distinct(names: np.ndarray) -> np.ndarray:
+def _distinct(names: Names) -> np.ndarray:
     """Names of which no two are equal: those that come again get a number."""
     seen: dict[str, int] = {}
-    result = np.array(names, dtype=object)
+    result = np.asarray(names)
     for place, name in enumerate(result):
         if name in seen:
             seen[name] += 1

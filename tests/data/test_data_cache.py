@@ -45,7 +45,7 @@ def assert_same(ours, theirs):
             x, y = getattr(a, field), getattr(b, field)
             assert (x is None) == (y is None)
             if x is not None:
-                assert x.dtype == y.dtype and np.array_equal(x, y)
+                assert np.asarray(x).dtype == np.asarray(y).dtype and np.array_equal(x, y)
 
 
 CLICKS = "session_id:token\titem_id:token\ttimestamp:float\tis_target:float\n"

@@ -1,16 +1,27 @@
 """Filters and splits against the same by plain loops."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from recbole_tme.data import filters, ragged
 from recbole_tme.data.filters import drop_unseen, filter_log, most_recent
-from recbole_tme.data.ragged import keep_clicks, spans, take_sessions
+from recbole_tme.data.ragged import keep_clicks, spans, take_sessions, without_empty
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.data.split import by_last_click, last_fraction, time_split, validation_cut
 from recbole_tme.data.synthetic import random_dataset, toy
 from recbole_tme.errors import UserError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks():
+    """What goes block by block goes so here, too."""
+    with mock.patch.object(ragged, "CLICKS_AT_ONCE", 4), mock.patch.object(filters, "CLICKS_AT_ONCE", 4):
+        yield
+
 
 lists = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=7), min_size=1, max_size=12)
 
@@ -44,17 +55,29 @@ def test_spans(parts):
     assert spans(starts, lengths).tolist() == [a + k for a, n in parts for k in range(n)]
 
 
-@given(lists, st.data())
-def test_take_and_keep(lists, data):
+@given(lists, st.data(), st.booleans())
+def test_take_and_keep(lists, data, in_place):
     sessions = make(lists)
     index = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=6))
-    taken = take_sessions(sessions, np.array(index, dtype=np.int64))
     before = clicks_of(sessions)
+    taken = take_sessions(sessions, np.array(index, dtype=np.int64), in_place)
     assert clicks_of(taken) == [before[k] for k in index]
+    assert in_place or clicks_of(sessions) == before
+    sessions = make(lists)
     keep = data.draw(st.lists(st.booleans(), min_size=len(sessions.items), max_size=len(sessions.items)))
-    kept = clicks_of(keep_clicks(sessions, np.array(keep)))
+    kept = keep_clicks(sessions, np.array(keep), in_place)
     flags = iter(keep)
-    assert kept == [(name, [c for c in clicks if next(flags)]) for name, clicks in before]
+    expected = [(name, [c for c in clicks if next(flags)]) for name, clicks in before]
+    assert clicks_of(kept) == expected and (in_place or clicks_of(sessions) == before)
+    assert clicks_of(without_empty(kept)) == [(name, clicks) for name, clicks in expected if clicks]
+
+
+def test_arrays_that_cannot_be_written_to_are_copied():
+    sessions = make([[1, 2], [3]])
+    sessions.items.flags.writeable = False
+    assert as_lists(keep_clicks(sessions, np.array([False, True, True]), in_place=True)) == [[2], [3]]
+    assert as_lists(take_sessions(sessions, np.array([1, 0]), in_place=True)) == [[3], [1, 2]]
+    assert sessions.items.tolist() == [1, 2, 3]
 
 
 def filter_slowly(sessions, min_support, min_length, max_length):
@@ -72,15 +95,15 @@ def filter_slowly(sessions, min_support, min_length, max_length):
             return sessions
 
 
-@given(lists, st.integers(1, 4), st.integers(2, 3), st.none() | st.integers(2, 4))
+@given(lists, st.integers(1, 4), st.integers(2, 3), st.none() | st.integers(2, 4), st.booleans())
 @settings(deadline=None)
-def test_filters_match_a_loop_and_leave_nothing_to_filter(lists, min_support, min_length, max_length):
+def test_filters_match_a_loop_and_leave_nothing_to_filter(lists, min_support, min_length, max_length, in_place):
     expected = filter_slowly(lists, min_support, min_length, max_length)
     if not expected:
         with pytest.raises(UserError, match="leave no click"):
             filter_log(make(lists), min_support, min_length, max_length)
         return
-    found = filter_log(make(lists), min_support, min_length, max_length)
+    found = filter_log(make(lists), min_support, min_length, max_length, in_place=in_place)
     assert as_lists(found) == expected
     assert found.lengths.min() >= min_length
     assert np.bincount(found.items)[np.unique(found.items)].min() >= min_support

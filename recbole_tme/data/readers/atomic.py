@@ -163,8 +163,8 @@ def _write_files(folder: Path, data: SessionData, provenance: dict) -> None:
 
 
 def _write_inter(path: Path, sessions: Sessions, tokens: np.ndarray, block: int = 1_000_000) -> None:
-    names, items = pa.array(sessions.ids, pa.string()), pa.array(tokens, pa.string())
-    if len(pc.unique(names)) < len(sessions):
+    names, items = sessions.ids.text, pa.array(tokens, pa.string())
+    if sessions.ids.has_equal():
         raise UserError(f"{path.name}: two sessions have the same id; give each session its own")
     header = "session_id:token\titem_id:token"
     header += "\ttimestamp:float" if sessions.times is not None else ""
@@ -178,7 +178,7 @@ def _write_inter(path: Path, sessions: Sessions, tokens: np.ndarray, block: int 
             owner = (
                 np.searchsorted(sessions.offsets, np.arange(start, min(part.stop, len(sessions.items))), "right") - 1
             )
-            columns = [names.take(pa.array(owner)), items.take(pa.array(sessions.items[part]))]
+            columns = [names.take(pa.array(owner)).cast(pa.string()), items.take(pa.array(sessions.items[part]))]
             if sessions.times is not None:
                 columns.append(pa.array(sessions.times[part], pa.float64()))
             if sessions.is_target is not None:

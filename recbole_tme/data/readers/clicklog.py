@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbole_tme.data.catalogue import NamedSessions, catalogue, text_array
+from recbole_tme.data.catalogue import NamedSessions, catalogue
 from recbole_tme.data.items import ItemTable, item_column
-from recbole_tme.data.ragged import keep_clicks, take_sessions
+from recbole_tme.data.names import Names
+from recbole_tme.data.ragged import blocks, keep_clicks, take_sessions
 from recbole_tme.data.readers import engine as sql
 from recbole_tme.data.readers.columns import FoundColumns, LogColumns, find_columns, has_columns
 from recbole_tme.data.readers.engine import Engine, QueryError, engine
@@ -26,6 +27,7 @@ from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
 from recbole_tme.data.times import Times, read_times, to_seconds
 from recbole_tme.errors import UserError
+from recbole_tme.utils.hardware import return_freed_memory
 
 # What stands for no value elsewhere, and is a name like any other here.
 _MISSING = ("na", "n/a", "<na>", "nan", "null", "none", "nil", "undefined", "unknown", "(not set)", "-1")
@@ -75,53 +77,61 @@ def read_log(
         table = _stage(database, table, found, columns.where)
         _check_rows(database, table, found, columns, record)
         clicks = _sort(database, table, found, columns, record)
-    sessions = _cut(clicks, columns, timed=found.time is not None)
-    if by_last_click:
-        last = clicks.stamps[sessions.offsets[1:] - 1]
-        sessions = take_sessions(sessions, np.argsort(last, kind="stable"))
+    # What the engine has given back makes room for what follows.
+    return_freed_memory()
+    if columns.drop_repeats is None and found.time is not None and found.tie_break is None:
+        _warn_of_repeats(clicks, record)
+    sessions = _cut(clicks, columns, by_last_click, timed=found.time is not None)
     if columns.drop_repeats == "item":
         sessions = _without_repeats(sessions, record)
-    elif columns.drop_repeats is None and found.time is not None and found.tie_break is None:
-        _warn_of_repeats(clicks, record)
     record.read["sessions"] = len(sessions)
     return NamedSessions(sessions, clicks.tokens), clicks.content
 
 
-def _cut(clicks: _Sorted, columns: LogColumns, timed: bool) -> Sessions:
-    """Sessions in the order of their first rows, from clicks by session or user."""
-    new = clicks.new
+def _cut(clicks: _Sorted, columns: LogColumns, by_last_click: bool, timed: bool) -> Sessions:
+    """Sessions in the order of their first rows or last clicks, from clicks by session or user, which are gone then."""
+    offsets, names = clicks.offsets, clicks.names
     if columns.user is not None:
-        new = new.copy()
-        new[1:] |= np.diff(clicks.stamps) > columns.session_gap * clicks.per_second
-    begins = np.flatnonzero(new)
-    names = clicks.names
-    if columns.user is not None:
-        users = np.cumsum(clicks.new)[begins] - 1
-        names = _numbered(names[users], users)
-    return Sessions(
-        items=clicks.items,
-        offsets=np.append(begins, len(new)).astype(np.int64),
-        ids=names,
-        times=to_seconds(clicks.stamps, clicks.per_second) if timed else None,
-    )
+        users, offsets = _cut_at_pauses(clicks.stamps, offsets, columns.session_gap * clicks.per_second)
+        names = _numbered(names.take(users), users)
+    # By the times as they were, which may be finer than seconds tell.
+    order = np.argsort(clicks.stamps[offsets[1:] - 1], kind="stable") if by_last_click else None
+    times = to_seconds(clicks.stamps, clicks.per_second) if timed else None
+    sessions = Sessions(clicks.items, offsets, names, times)
+    return sessions if order is None else take_sessions(sessions, order, in_place=True)
 
 
-def _numbered(names: np.ndarray, users: np.ndarray) -> np.ndarray:
+def _cut_at_pauses(stamps: np.ndarray, offsets: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
+    """The number of the user and the first click of each session; behind the latter, how many clicks there are."""
+    users, begins = [], []
+    for start, stop in blocks(offsets):
+        lo, hi = offsets[start], offsets[stop]
+        new = np.append(True, np.diff(stamps[lo:hi]) > longest)
+        new[offsets[start:stop] - lo] = True
+        begins.append(lo + np.flatnonzero(new))
+        users.append(np.searchsorted(offsets, begins[-1], "right") - 1)
+    return np.concatenate(users), np.append(np.concatenate(begins), len(stamps))
+
+
+def _numbered(names: Names, users: np.ndarray) -> Names:
     """Names ``user-1``, ``user-2``, ... for the sessions of each user; ``users`` is ascending."""
     first = np.searchsorted(users, users)
     number = pa.array(np.arange(len(users)) - first + 1).cast(pa.string())
-    return text_array(pc.binary_join_element_wise(pa.array(names, pa.string()), number, "-"))
+    parts = names.text, number.cast(pa.large_string()), pa.scalar("-", pa.large_string())
+    return Names(pc.binary_join_element_wise(*parts))
 
 
 def _without_repeats(sessions: Sessions, record: Record) -> Sessions:
     repeated = np.append(False, sessions.items[1:] == sessions.items[:-1])
     repeated[sessions.offsets[:-1]] = False
     record.drop("repeats: the click before is on the same item", np.count_nonzero(repeated))
-    return keep_clicks(sessions, ~repeated)
+    return keep_clicks(sessions, ~repeated, in_place=True)
 
 
 def _warn_of_repeats(clicks: _Sorted, record: Record) -> None:
-    same = (clicks.items[1:] == clicks.items[:-1]) & (clicks.stamps[1:] == clicks.stamps[:-1]) & ~clicks.new[1:]
+    same = clicks.items[1:] == clicks.items[:-1]
+    same &= clicks.stamps[1:] == clicks.stamps[:-1]
+    same[clicks.offsets[1:-1] - 1] = False
     n = np.count_nonzero(same)
     if n:
         record.warn(
@@ -209,12 +219,12 @@ def _check_rows(database: Engine, table: Table, found: FoundColumns, columns: Lo
 
 
 class _Sorted(NamedTuple):
-    """Clicks by session (or user) and time. ``new``: whether a click is another's than the one before it."""
+    """Clicks by session (or user) and time, and where each begins."""
 
     items: np.ndarray
     stamps: np.ndarray
-    new: np.ndarray
-    names: np.ndarray
+    offsets: np.ndarray
+    names: Names
     tokens: np.ndarray
     content: ItemTable
     per_second: int
@@ -244,7 +254,7 @@ def _sort(database: Engine, table: Table, found: FoundColumns, columns: LogColum
         "GROUP BY item"
     )
     _warn_of_missing(database, found, record)
-    items, stamps, new = _fetch(
+    items, stamps, offsets = _fetch(
         database,
         f"SELECT keys.first, items.code, rows.stamp FROM ({rows}) AS rows JOIN keys USING (session) "
         "JOIN items USING (item) ORDER BY keys.first, rows.stamp, rows.tie, rows.row",
@@ -254,9 +264,9 @@ def _sort(database: Engine, table: Table, found: FoundColumns, columns: LogColum
     return _Sorted(
         items,
         stamps,
-        new,
-        _strings(database, "SELECT session FROM keys ORDER BY first"),
-        catalogue(_strings(database, "SELECT item FROM items ORDER BY code")),
+        offsets,
+        _names(database, "SELECT session FROM keys ORDER BY first"),
+        catalogue(_names(database, "SELECT item FROM items ORDER BY code")),
         _content(database, table, found),
         times.per_second,
     )
@@ -290,8 +300,8 @@ def _content(database: Engine, table: Table, found: FoundColumns) -> ItemTable:
 
 
 def _fetch(database: Engine, query: str, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Items int32, stamps and "is another session than the click before" of sorted clicks, a batch at a time."""
-    items, new = np.empty(most, np.int32), np.empty(most, bool)
+    """Items int32, stamps and sessions' offsets of at most so many sorted clicks, a batch at a time."""
+    items, begins = np.empty(most, np.int32), []
     stamps, n, last = None, 0, None
     for batch in database.batches(query):
         session, code, stamp = (column.to_numpy() for column in batch.columns)
@@ -299,11 +309,10 @@ def _fetch(database: Engine, query: str, most: int) -> tuple[np.ndarray, np.ndar
             stamps = np.empty(most, stamp.dtype)
         part = slice(n, n + len(session))
         items[part], stamps[part] = code, stamp
-        new[part] = np.diff(session, prepend=session[0] - 1 if last is None else last) != 0
+        begins.append(n + np.flatnonzero(np.diff(session, prepend=session[0] - 1 if last is None else last)))
         n, last = part.stop, session[-1]
-    return items[:n], stamps[:n], new[:n]
+    return items[:n], stamps[:n], np.append(np.concatenate(begins), n)
 
 
-def _strings(database: Engine, query: str) -> np.ndarray:
-    """A column of text as an object array."""
-    return np.concatenate([text_array(batch.column(0)) for batch in database.batches(query)])
+def _names(database: Engine, query: str) -> Names:
+    return Names.joined(Names(batch.column(0)) for batch in database.batches(query))

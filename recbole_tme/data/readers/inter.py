@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_tme.data.catalogue import NamedSessions, catalogue, text_array
+from recbole_tme.data.catalogue import NamedSessions, catalogue
 from recbole_tme.data.items import KINDS, ItemTable, item_column, title_column
+from recbole_tme.data.names import Names
 from recbole_tme.data.readers import presplit
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
@@ -107,7 +108,7 @@ def _read_clicks(path: Path, names: list[str]) -> NamedSessions:
     sessions = Sessions(
         items=item.indices.to_numpy() + 1,
         offsets=offsets,
-        ids=text_array(session.dictionary),
+        ids=Names(session.dictionary),
         times=times,
         is_target=is_target,
     )

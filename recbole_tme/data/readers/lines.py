@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbole_tme.data.catalogue import NamedSessions, catalogue, number_names, text_array
+from recbole_tme.data.catalogue import NamedSessions, catalogue
+from recbole_tme.data.names import Names
 from recbole_tme.data.ragged import take_sessions, to_offsets
 from recbole_tme.data.readers.forms import JSON, TEXT, form_of
 from recbole_tme.data.sessions import Sessions
@@ -65,7 +66,7 @@ def read_lines(path: Path, first_field: str | None = None) -> NamedSessions:
     sessions = Sessions(
         items=clicks.indices.to_numpy() + 1,
         offsets=offsets,
-        ids=number_names(1, len(lists)),
+        ids=Names.numbered(1, len(lists)),
     )
     return NamedSessions(sessions, catalogue(clicks.dictionary.to_pylist()), unnamed=True)
 
@@ -82,11 +83,11 @@ def _named(lists: pa.ListArray, offsets: np.ndarray) -> NamedSessions:
     by_line = Sessions(
         items=clicks.indices.to_numpy() + 1,
         offsets=to_offsets(np.diff(offsets) - 1),
-        ids=owner,
+        ids=Names.numbered(1, len(owner)),
     )
     sorted_lines = take_sessions(by_line, lines)
     lengths = np.bincount(owner, weights=by_line.lengths).astype(np.int64)
-    sessions = Sessions(items=sorted_lines.items, offsets=to_offsets(lengths), ids=text_array(names.dictionary))
+    sessions = Sessions(items=sorted_lines.items, offsets=to_offsets(lengths), ids=Names(names.dictionary))
     return NamedSessions(sessions, catalogue(clicks.dictionary.to_pylist()))
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recbole_tme.data.catalogue import NamedSessions, catalogue, number_names
+from recbole_tme.data.catalogue import NamedSessions, catalogue
 from recbole_tme.data.compressed import most_bytes
+from recbole_tme.data.names import Names
 from recbole_tme.data.ragged import to_offsets
 from recbole_tme.data.readers.plain_pickle import load_plain
 from recbole_tme.data.readers.presplit import fold
@@ -47,7 +48,7 @@ def read_pickle(path: Path) -> NamedSessions:
     else:
         items, offsets = _flatten(path, content)
         codes, tokens = _encode(path, items)
-        sessions = Sessions(items=codes, offsets=offsets, ids=number_names(1, len(content)))
+        sessions = Sessions(items=codes, offsets=offsets, ids=Names.numbered(1, len(content)))
     return NamedSessions(sessions, tokens, unnamed=True)
 
 

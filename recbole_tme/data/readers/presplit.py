@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbole_tme.data.catalogue import NamedSessions, catalogue, number_names, text_array
+from recbole_tme.data.catalogue import NamedSessions, catalogue
+from recbole_tme.data.names import Names
 from recbole_tme.data.ragged import spans, to_offsets
 from recbole_tme.data.record import Record
 from recbole_tme.data.sessions import Sessions
@@ -60,7 +61,7 @@ def read_presplit(path: Path, names: list[str], record: Record | None = None) ->
         logger.warning(text) if record is None else record.warn(text)
         items, offsets = items[~padding], to_offsets(~padding)[offsets]
     row_ids = table["session_id"].chunk(0)
-    sessions, unnamed = fold(items, offsets, targets, row_ids.indices.to_numpy(), text_array(row_ids.dictionary))
+    sessions, unnamed = fold(items, offsets, targets, row_ids.indices.to_numpy(), Names(row_ids.dictionary))
     return NamedSessions(sessions, catalogue(chunks.chunk(0).dictionary.to_pylist()), unnamed)
 
 
@@ -85,7 +86,7 @@ def fold(
     offsets: np.ndarray,
     targets: np.ndarray,
     row_ids: np.ndarray | None = None,
-    id_names: np.ndarray | None = None,
+    id_names: Names | None = None,
 ) -> tuple[Sessions, bool]:
     """Fold (prefix, target) rows of one session into that session.
 
@@ -143,7 +144,7 @@ def fold(
         # Backwards within each session.
         clicks[is_target] = targets[np.repeat(begins + ends - 1, n_targets) - np.arange(len(targets))]
     named = shared and len(np.unique(row_ids[begins])) == len(begins)
-    ids = id_names[row_ids[begins]] if named else number_names(1, len(begins))
+    ids = id_names.take(row_ids[begins]) if named else Names.numbered(1, len(begins))
     only = None if (first_clicks == 1).all() else is_target
     return Sessions(items=clicks, offsets=session_offsets, ids=ids, is_target=only), not named
 
