@@ -1,10 +1,11 @@
-"""Memory and time of training on a large log: from the binary copy through steps of the sampled loss and validation.
+"""Memory and time of a large log all the way: import, binary copy, steps of the sampled loss and validation.
 
     python benchmarks/large_log.py --clicks 10000000 30000000        # and 100000000 on a machine with time
 
-Synthetic sessions over up to a million items, written as atomic files first. What is measured is a process that reads
-their copy, takes a part of an epoch (``--steps``; the order of a whole epoch is drawn for it) and ranks a sample of the
-validation instances. Peaks are the process's own, pages of the mapped file that it has read among them.
+The log is that of ``import_log.py``, CSV over up to a million items. One process prepares it, a second reads the text
+and writes the copy, a third reads the copy, takes a part of an epoch (``--steps``; the order of a whole epoch is drawn
+for it) and ranks a sample of the validation instances. Peaks are each process's own, pages of the mapped file that it
+has read among them.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from import_log import write_log
 from load import machine, memory_mb, run_child
 
-STAGES = ("imports", "reading", "first batch", "steps", "validation")
+STAGES = ("prepare", "text to copy", "imports", "reading", "first batch", "steps", "validation")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clicks", type=int, nargs="+", default=[10_000_000, 30_000_000])
-    parser.add_argument("--items", type=int, default=1_000_000, help="at most, and one per 20 clicks (%(default)s)")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--eval-sample", type=int, default=1000)
     parser.add_argument("--folder", type=Path, help="keep the files here; default: a temporary folder")
@@ -38,37 +39,40 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         for n in args.clicks:
-            job = {"clicks": n, "items": args.items, "folder": str(args.folder or folder)}
+            job = {"clicks": n, "folder": str(args.folder or folder)}
             if not (Path(job["folder"]) / f"log-{n}").exists():
-                run_child(__file__, job | {"what": "write"})
-                run_child(__file__, job | {"what": "copy"})
-            found = run_child(__file__, job | {"what": "train", "steps": args.steps, "eval_sample": args.eval_sample})
-            for stage in STAGES:
+                log = Path(folder) / f"log-{n}.csv"
+                write_log(log, n)
+                job |= run_child(__file__, job | {"what": "prepare", "log": str(log)})
+                log.unlink()
+                job |= run_child(__file__, job | {"what": "text to copy"})
+            settings = {"steps": args.steps, "eval_sample": args.eval_sample}
+            found = job | run_child(__file__, job | settings | {"what": "train"})
+            about = f"{n:,} | {found['items']:,} | {found['instances']:,}"
+            for stage in filter(found.get, STAGES):
                 seconds, cpu, peak = found[stage]
-                about = f"{n:,} | {found['items']:,} | {found['instances']:,}" if stage == STAGES[0] else " | | "
                 lines.append(f"| {about} | {stage} | {seconds:.1f} | {cpu:.1f} | {peak / 1000:.2f} |")
+                about = " | | "
     print("\n".join([*lines, "", f"{args.steps} steps of 512; {machine()}"]))
 
 
 def measure(job: dict) -> dict:
-    """Write the files, their copy, or train, in this process."""
+    """Prepare, write the copy, or train, in this process."""
+    from recbole_tme.data import cache
+    from recbole_tme.data.prepare import prepare
+
     name = f"log-{job['clicks']}"
     folder = Path(job["folder"]) / name
-    if job["what"] == "write":
-        from recbole_tme.data.readers.atomic import write_dataset
-        from recbole_tme.data.synthetic import random_dataset
-
-        n_items = min(job["items"], max(1000, job["clicks"] // 20))
-        write_dataset(folder, random_dataset(name, job["clicks"] // 6, n_items, exponent=0.8), {"source": "synthetic"})
-        return {}
-    from recbole_tme.data import cache
-
     # Small ones too, so that this can be tried.
     cache.LEAST_BYTES = 0
-    if job["what"] == "copy":
-        cache.read_cached(folder / name, name)
-        return {}
-    return train(job, folder, name)
+    if job["what"] == "train":
+        return train(job, folder, name)
+    started = time.perf_counter()
+    if job["what"] == "prepare":
+        prepare(job["log"], name, folder.parent)
+    else:
+        cache.read_cached(folder, name)
+    return {job["what"]: (time.perf_counter() - started, time.process_time(), memory_mb("VmHWM"))}
 
 
 def train(job: dict, folder: Path, name: str) -> dict:
@@ -92,7 +96,7 @@ def train(job: dict, folder: Path, name: str) -> dict:
         last = now
 
     stage("imports")
-    data = validation_cut(read_cached(folder / name, name), 0.02)
+    data = validation_cut(read_cached(folder, name), 0.02)
     stage("reading")
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as place:
