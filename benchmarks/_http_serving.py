@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +36,8 @@ K = 20
 TURNS, QUESTIONS = 10, 20
 # Per item, of a neighbourhood model's sessions.
 CLICKS = 5
+# Of a soak: clients at a time, and seconds from one reload to the next.
+SOAK_CLIENTS, RELOAD_EVERY = 200, 5.0
 
 
 def random_model(name: str, n_items: int, folder: Path) -> tuple[SavedModel, list[list[str]]]:
@@ -91,6 +95,40 @@ def measure_http(saved: SavedModel, sessions: Sequence[Sequence[str]], seconds: 
     return rows
 
 
+def soak(saved: SavedModel, sessions: Sequence[Sequence[str]], seconds: float, folder: Path) -> str:
+    """A row of a Markdown table: many clients for a while, the model reloaded every few seconds.
+
+    Args:
+        saved: the model.
+        sessions: to ask about.
+        seconds: that the clients ask.
+        folder: for its bundle.
+    """
+    pack(saved, folder / "soak")
+    memory, stop = [], threading.Event()
+    with serving(folder / "soak") as (url, process):
+
+        def reload() -> None:
+            while not stop.wait(RELOAD_EVERY):
+                process.send_signal(signal.SIGHUP)
+                memory.append(process.memory_info().rss / 1e6)
+
+        load(url, sessions, SOAK_CLIENTS, 2)
+        reloading = threading.Thread(target=reload)
+        reloading.start()
+        found = load(url, sessions, SOAK_CLIENTS, seconds)
+        stop.set()
+        reloading.join()
+    third = max(1, len(memory) // 3)
+    first, last = (statistics.mean(part) if part else float("nan") for part in (memory[:third], memory[-third:]))
+    waits = f"{found.percentile(0.5):.0f} | {found.percentile(0.99):.0f}"
+    failed = ", ".join(f"{count} {what}" for what, count in found.failures.items()) or "0"
+    return (
+        f"| {saved.name}, {len(saved.items.ids):,} items | {seconds:g} | {len(memory)} | {len(found.latencies):,} | "
+        f"{failed} | {found.rate:.0f} | {waits} | {first:.0f} | {last:.0f} |"
+    )
+
+
 def timed(recommender: Recommender, session: Sequence[str]) -> float:
     """Seconds of one call in process."""
     started = time.perf_counter()
@@ -127,4 +165,11 @@ HEAD = [
     "",
     "| model | clients | answers/s | p50, ms | p99, ms | server's CPU time each, ms |",
     "|---|---|---:|---:|---:|---:|",
+]
+
+SOAK_HEAD = [
+    f"One server process and {SOAK_CLIENTS} clients share the processor; the model is reloaded every {RELOAD_EVERY:g} s.",
+    "",
+    "| model | seconds | reloads | answers | failures | answers/s | p50, ms | p99, ms | memory, MB: first third | last |",
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
 ]

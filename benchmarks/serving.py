@@ -4,12 +4,14 @@
     python benchmarks/serving.py --items 1000000
     python benchmarks/serving.py --model STAN --items 1000000
     python benchmarks/serving.py --http --items 40000
+    python benchmarks/serving.py --soak 60 --items 40000
 
 One thread, CPU time. Exact and indexed take turns on the same sessions: beginnings of a data set's test sessions for
 trained runs, or sessions within a cluster for a synthetic catalogue, which is a TMEGNN with random weights over vectors
 in clusters. ``--kinds`` also measures other kinds of index on the same vectors and queries. ``--http`` instead asks
 a server of its own process over loopback: one client in turns with the same calls in process, then 1, 16 and 128
-clients at a time; the synthetic catalogue is then that of a network with random weights (``--model``). With
+clients at a time; the synthetic catalogue is then that of a network with random weights (``--model``). ``--soak`` lets
+200 clients ask such a server for so many seconds while its model is reloaded every five. With
 ``--model`` of a neighbourhood model its answers from the neighbours' items are measured beside scores of all items.
 """
 
@@ -19,12 +21,12 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from _http_serving import HEAD, measure_http, random_model
+from _http_serving import HEAD, SOAK_HEAD, measure_http, random_model, soak
 from load import machine
 from safetensors.torch import save_file
 
@@ -57,12 +59,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of the batches; medians are over them")
     parser.add_argument("--kinds", action="store_true", help="other kinds of index too")
     parser.add_argument("--http", action="store_true", help="measure a server instead")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="200 clients and reloads instead")
     parser.add_argument(
-        "--model", help="of the synthetic catalogue: a neighbourhood model, or with --http any (DANSeR)"
+        "--model", help="of the synthetic catalogue: a neighbourhood model, or with --http or --soak any (DANSeR)"
     )
     parser.add_argument("--seconds", type=float, default=10, help="for each number of clients, with --http")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.soak:
+        print("\n".join([*SOAK_HEAD, *soak_rows(args), "", machine()]))
+        return
     if args.http:
         print("\n".join([*HEAD, *http_rows(args), "", machine()]))
         return
@@ -83,15 +89,22 @@ def main() -> None:
 
 def http_rows(args: argparse.Namespace) -> list[str]:
     """The rows of all models that are to be served."""
-    rows = []
+    return [row for given in to_serve(args) for row in measure_http(*given[:2], args.seconds, given[2])]
+
+
+def soak_rows(args: argparse.Namespace) -> list[str]:
+    """A row for each model that is to be served."""
+    return [soak(saved, sessions, args.soak, folder) for saved, sessions, folder in to_serve(args)]
+
+
+def to_serve(args: argparse.Namespace) -> Iterator[tuple[SavedModel, list[list[str]], Path]]:
+    """Each model, the sessions that it is asked about, and an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         for i, run in enumerate(args.runs):
             (place := Path(folder) / str(i)).mkdir()
-            rows += measure_http(read_saved(run), test_sessions(args.data, args.name), args.seconds, place)
+            yield read_saved(run), test_sessions(args.data, args.name), place
         if args.items:
-            saved, sessions = random_model(args.model or "DANSeR", args.items, Path(folder))
-            rows += measure_http(saved, sessions, args.seconds, Path(folder))
-    return rows
+            yield *random_model(args.model or "DANSeR", args.items, Path(folder)), Path(folder)
 
 
 def neighbours_rows(args: argparse.Namespace) -> list[str]:
