@@ -168,8 +168,9 @@ HEAD = [
 ]
 
 SOAK_HEAD = [
-    f"One server process and {SOAK_CLIENTS} clients share the processor; the model is reloaded every {RELOAD_EVERY:g} s.",
+    f"One server process and {SOAK_CLIENTS} clients share the processor; a reload every {RELOAD_EVERY:g} s. Memory is "
+    "the mean of the first and of the last third of the reloads.",
     "",
-    "| model | seconds | reloads | answers | failures | answers/s | p50, ms | p99, ms | memory, MB: first third | last |",
+    "| model | seconds | reloads | answers | failures | answers/s | p50, ms | p99, ms | first MB | last MB |",
     "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
 ]

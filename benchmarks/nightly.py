@@ -7,7 +7,7 @@ a day's log arrives, and three models are measured on all clicks of the next day
 among them (they count as missed): the first one as it is, the one of the night before carried over by
 ``recbole-tme update``, and one trained from nothing on all sessions so far, the held-out ones among them, for as many
 epochs as were selected once (``recbole-tme refit``). What selecting them anew would take (``recbole-tme run``) is given
-too. One thread.
+too. One thread. Updates and trainings for known epochs are done twice, and the quicker one counts.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def study(args, folder: Path) -> list[dict]:
     latest, rows = first, []
     for night in range(args.first_days, len(days) - 1):
         seconds = {}
-        latest, seconds["update"] = timed(update, latest.path, [logs[night]], options=how)
-        anew, seconds["refit"] = timed(refit, latest.path)
+        latest, seconds["update"] = quicker(update, latest.path, [logs[night]], options=how)
+        anew, seconds["refit"] = quicker(refit, latest.path)
         data_path = {"data_path": str(latest.data_dir), "run_dir": str(folder / "selected")}
         config = load_config(args.model, "shop", config_dict=data_path | fixed)
         _, seconds["run"] = timed(run, config)
@@ -119,6 +119,11 @@ def timed(work: Callable, *args, **kwargs):
     """What it returns, and the CPU seconds that it took."""
     started = time.process_time()
     return work(*args, **kwargs), time.process_time() - started
+
+
+def quicker(work: Callable, *args, **kwargs):
+    """The same for the quicker of two times: what else the machine does makes CPU seconds longer, never shorter."""
+    return min((timed(work, *args, **kwargs) for _ in range(2)), key=lambda found: found[1])
 
 
 def quality(directory: RunDirectory, day: Sessions, tokens: np.ndarray) -> dict[str, float]:

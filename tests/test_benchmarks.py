@@ -31,6 +31,7 @@ TOY = "--data {toy} --name toy"
         "processes.py --items 500 --steps 2 --batch-size 64",
         "large_log.py --clicks 6000 --steps 2 --eval-sample 20",
         "serving.py --http --items 500 --seconds 1",
+        "serving.py --soak 6 --items 500",
         "serving.py --model STAN --items 500 --queries 5 --rounds 1",
         "estimate.py --runs SRGNN:toy:1",
         f"time_to_quality.py {TOY} --epochs 1 --out quality",

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def export_vectors(
-    run: Run | PathLike = "latest", out: PathLike | None = None, *, plugin: Sequence[PathLike] | PathLike = ()
+    run: Run | PathLike = "latest",
+    out: PathLike | None = None,
+    *,
+    plugin: Sequence[PathLike] | PathLike = (),
+    new_items: Sequence[PathLike] = (),
 ) -> pd.DataFrame:
     """A trained model's item vectors.
 
@@ -23,6 +27,8 @@ def export_vectors(
             bare array, with ``<name>.items.csv`` beside it; ``.tsv`` for TensorBoard's projector, with
             ``<name>.metadata.tsv`` beside it.
         plugin: files that define further models.
+        new_items: tables of items, or files of vectors, with items that the model does not know; a model trained with
+            ``item_content`` or ``item_vectors`` makes them vectors from their content.
 
     Returns:
         float32, a row per item by its external id, a column per dimension.
@@ -39,9 +45,10 @@ def export_vectors(
 
     from recbole_tme.serving import vectors
     from recbole_tme.serving.bundle import read_saved
+    from recbole_tme.serving.new_items import with_new_items
 
     load_plugins(plugin)
-    saved = read_saved(run.path if isinstance(run, Run) else Path(run))
+    saved = with_new_items(read_saved(run.path if isinstance(run, Run) else Path(run)), new_items)
     if out is not None:
         vectors.export_vectors(saved, Path(out))
     return pd.DataFrame(vectors.item_vectors(saved), index=pd.Index(saved.items.ids, name="item"))

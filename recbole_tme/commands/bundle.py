@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from recbole_tme.commands import options
+from recbole_tme.commands.model_options import add_new_items, say_new_items
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_run(parser)
     options.add_plugin(parser)
+    add_new_items(parser)
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
 
 
@@ -28,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from recbole_tme.serving.bundle import write_bundle
 
     options.load_plugins(args)
-    write_bundle(options.run_path(args), args.out)
+    saved = write_bundle(options.run_path(args), args.out, args.new_items)
+    say_new_items(saved.new_items, args.new_items)
     size = sum(file.stat().st_size for file in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB; recbole-tme recommend {args.out} uses it")
     return 0

@@ -25,6 +25,7 @@ EXTRAS = {
     "tune": ("recbole-tme tune", ("ray", "optuna", "hyperopt")),
     "serve": ("recbole-tme serve", ("fastapi", "uvicorn", "pydantic", "prometheus_client")),
     "index": ("--index=faiss", ("faiss",)),
+    "encode": ("--item_encoder", ("transformers",)),
     "onnx": ("export --format=onnx", ("onnx", "onnxscript", "onnxruntime")),
     "plot": ("plots of diagnose and tune", ("matplotlib",)),
     "wandb": ("--logger=wandb", ("wandb",)),

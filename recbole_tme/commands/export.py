@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from recbole_tme.commands import options
+from recbole_tme.commands.model_options import add_new_items, say_new_items
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the file to make")
     options.add_plugin(parser)
+    add_new_items(parser)
     options.add_output(parser)
 
 
@@ -36,9 +38,11 @@ def run(args: argparse.Namespace) -> int:
     """
     from recbole_tme.serving.bundle import read_saved
     from recbole_tme.serving.export import export
+    from recbole_tme.serving.new_items import with_new_items
 
     options.load_plugins(args)
-    saved = read_saved(args.run)
+    saved = with_new_items(read_saved(args.run), args.new_items)
+    say_new_items(saved.new_items, args.new_items)
     if args.format == "vectors":
         from recbole_tme.serving.vectors import export_vectors
 

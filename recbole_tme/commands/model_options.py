@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_tme.commands import options
+from recbole_tme.utils import terminal
+
+
+def add_new_items(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--new-items``."""
+    parser.add_argument(
+        "--new-items",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a table of items, or a file of item vectors: those that the model does not know are recommended by their "
+        "content; for models trained with item_content or item_vectors",
+    )
+
+
+def say_new_items(added: int, files: Sequence[Path]) -> None:
+    """Say how many items the files have added to a model."""
+    if files:
+        terminal.note(f"{added:,} new items by their content, from {', '.join(map(str, files))}")
 
 
 def add_model_options(parser: argparse._ActionsContainer) -> None:
@@ -13,6 +34,7 @@ def add_model_options(parser: argparse._ActionsContainer) -> None:
     options.add_device(parser)
     options.add_index(parser)
     options.add_plugin(parser)
+    add_new_items(parser)
     parser.add_argument(
         "--rules",
         metavar="FILE",

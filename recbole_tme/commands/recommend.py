@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_tme.commands import options
 from recbole_tme.commands.log_columns import add_column_arguments, log_columns
-from recbole_tme.commands.model_options import add_model_options
+from recbole_tme.commands.model_options import add_model_options, say_new_items
 from recbole_tme.errors import UserError
 from recbole_tme.utils import terminal
 
@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
     if processes > 1:
         # What is forked later must not have started threads of its own.
         torch.set_num_threads(1)
-    recommender = Recommender.load(args.run, args.device, args.index, args.items)
+    recommender = Recommender.load(args.run, args.device, args.index, args.items, args.new_items)
+    say_new_items(recommender.new_items, args.new_items)
     if recommender.index is not None and recommender.index.is_new:
         terminal.note(str(recommender.index))
     # Before the first session is waited for.
@@ -148,7 +149,8 @@ def answering(args: argparse.Namespace, recommender: Recommender, processes: int
 
     items = None if args.items is None else args.items.absolute()
     plugins = tuple(Path(file).absolute() for file in args.plugin)
-    loading = Loading(options.run_path(args).absolute(), args.device, args.index, items, plugins)
+    new_items = tuple(file.absolute() for file in args.new_items)
+    loading = Loading(options.run_path(args).absolute(), args.device, args.index, items, plugins, new_items)
     with connected(args.ray_address):
         yield on_cluster(loading)
 

@@ -96,12 +96,12 @@ def run(args: argparse.Namespace) -> int:
         rules = None if args.rules is None else StandingRules(args.rules)
 
         def load(folder: Path) -> Recommender:
-            recommender = Recommender.load(folder, args.device, args.index, args.items)
+            recommender = Recommender.load(folder, args.device, args.index, args.items, args.new_items)
             # A model that cannot follow the rules is not to take the place of one that can.
             recommender.compiled(None if rules is None else rules.current())
             return recommender
 
-        beside = [] if args.items is None else [args.items]
+        beside = [*([] if args.items is None else [args.items]), *args.new_items]
         models = Models([Served(name, folder, load, beside) for name, folder in folders], split, args.shadow)
         if rules is not None:
             rules.check_with(lambda: [served.now.recommender for served in models.by_name.values()])

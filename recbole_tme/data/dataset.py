@@ -41,7 +41,11 @@ class SessionDataset(SequentialDataset):
         self.item_features = None
         if config["item_content"] or config["item_vectors"]:
             self.item_features = item_features(
-                data, config["item_content"], config["item_vectors"], config["content_size"]
+                data,
+                config["item_content"],
+                config["item_vectors"],
+                config["content_size"],
+                config["item_encoder"],
             )
         self.inter_feat, self.session_names, self.split_rows = prefix_table(config, data)
         super().__init__(config)

@@ -11,6 +11,9 @@ from recbole_tme.errors import UserError
 # RecBole's types of columns, behind a name and a colon: a word or number, or several with blanks between them.
 KINDS = ("token", "float", "token_seq", "float_seq")
 
+# What the readable names of items are called among their columns.
+TITLE = "title"
+
 
 @dataclass(frozen=True)
 class ItemColumn:

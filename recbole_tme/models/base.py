@@ -127,6 +127,8 @@ class SessionRecommender(SequentialRecommender):
             self.item_embedding = nn.Embedding(self.n_items, self.embedding_size, padding_idx=0)
         else:
             self.item_embedding = RowEmbedding(self.n_items, self.embedding_size)
+        if config["item_encoder"] and not config["item_content"]:
+            raise UserError("item_encoder: encodes the text of item_content; name title or another column of text")
         if config["item_content"] or config["item_vectors"]:
             self._add_content(config, dataset)
 
@@ -137,13 +139,15 @@ class SessionRecommender(SequentialRecommender):
             )
         features = torch.zeros(self.n_items, config["content_size"])
         is_trained = torch.zeros(self.n_items, dtype=torch.bool)
-        # A catalogue alone has neither; they are among the weights.
+        recipe = None
+        # A catalogue alone has none of them; they are among the weights.
         if hasattr(dataset, "inter_feat"):
             if getattr(dataset, "item_features", None) is None:
                 raise UserError("item_content: RecBole's own data set knows no content of items; use recbole-tme run")
-            features = torch.from_numpy(dataset.item_features)
+            features = torch.from_numpy(dataset.item_features.table)
+            recipe = torch.frombuffer(bytearray(dataset.item_features.recipe.to_bytes()), dtype=torch.uint8)
             is_trained[dataset.inter_feat.clicks.long()] = True
-        add_content(self.item_embedding, features, is_trained, config["content_dropout"])
+        add_content(self.item_embedding, features, is_trained, config["content_dropout"], recipe)
 
     def reset_parameters(self) -> None:
         """Draw every parameter from U(-1/sqrt(d), 1/sqrt(d)), the field's choice and part of the model."""

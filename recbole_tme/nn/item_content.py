@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -22,6 +24,7 @@ class ItemContent(nn.Module):
         is_trained: whether an item has a training click, bool ``[N + 1]``.
         size: of an item vector.
         dropout: of the learned part, in [0, 1).
+        recipe: bytes that say how features are made, uint8 ``[n]``; kept beside the features, for items that are new.
 
     Shapes:
         learned table ``[N + 1, d]`` -> item vectors ``[N + 1, d]``; row 0 is zeros.
@@ -31,8 +34,9 @@ class ItemContent(nn.Module):
 
     features: Tensor
     is_trained: Tensor
+    recipe: Tensor
 
-    def __init__(self, features: Tensor, is_trained: Tensor, size: int, dropout: float):
+    def __init__(self, features: Tensor, is_trained: Tensor, size: int, dropout: float, recipe: Tensor):
         super().__init__()
         self.map = nn.Linear(features.shape[1], size, bias=False)
         self.dropout = dropout
@@ -40,6 +44,7 @@ class ItemContent(nn.Module):
         is_trained[0] = False
         self.register_buffer("features", features)
         self.register_buffer("is_trained", is_trained)
+        self.register_buffer("recipe", recipe)
         self._kept: tuple[tuple[int, ...], Tensor] | None = None
 
     def forward(self, table: Tensor) -> Tensor:
@@ -60,15 +65,26 @@ class ItemContent(nn.Module):
         mapped: Tensor = self.map(self.features)
         return learned + mapped
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # How long the recipe is is known from what is loaded.
+        stored = state_dict.get(prefix + "recipe")
+        if stored is not None:
+            self.recipe = self.recipe.new_empty(stored.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def train(self, mode: bool = True) -> ItemContent:
         """As for any module; forgets the vectors that were made."""
         self._kept = None
         return super().train(mode)
 
 
-def add_content(embedding: nn.Embedding, features: Tensor, is_trained: Tensor, dropout: float) -> None:
+def add_content(
+    embedding: nn.Embedding, features: Tensor, is_trained: Tensor, dropout: float, recipe: Tensor | None = None
+) -> None:
     """Let an embedding's ``weight`` be the sum of what it learns and a map of features; see :class:`ItemContent`."""
-    content = ItemContent(features, is_trained, embedding.embedding_dim, dropout)
+    if recipe is None:
+        recipe = torch.zeros(0, dtype=torch.uint8)
+    content = ItemContent(features, is_trained, embedding.embedding_dim, dropout, recipe)
     parametrize.register_parametrization(embedding, "weight", content)
 
 

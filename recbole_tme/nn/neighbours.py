@@ -48,6 +48,8 @@ class NeighbourIndex(nn.Module):
     fade with their age, as in STAN (Garg et al., 2019).
     """
 
+    # Where each item's part of a list begins: items that are added at the end have empty parts.
+    starts_by_item = ("session_starts",)
     learned: nn.Parameter
     items: Tensor
     item_starts: Tensor

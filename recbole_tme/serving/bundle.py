@@ -12,16 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from recbole_tme.errors import UserError
 from recbole_tme.runs.checkpoint import read_weights
 from recbole_tme.runs.itemlist import ItemList
 from recbole_tme.serving.about_run import FACTS_SHAPE, run_facts
+from recbole_tme.serving.new_items import with_new_items
 from recbole_tme.serving.saved import SavedModel, build_model
 from recbole_tme.utils.files import file_sha256, new_folder, write_json, writing
 from recbole_tme.utils.shapes import mismatch, read_json
@@ -37,18 +39,29 @@ def is_bundle(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def write_bundle(run: Path | str, out: Path | str) -> None:
+def write_bundle(run: Path | str, out: Path | str, new_items: Sequence[Path | str] = ()) -> SavedModel:
     """Write the bundle of a finished run, whole or not at all.
 
+    Args:
+        run: its directory.
+        out: the folder to make.
+        new_items: see :func:`~recbole_tme.serving.new_items.with_new_items`.
+
+    Returns:
+        What is in the bundle.
+
     Raises:
-        UserError: ``out`` exists or cannot be written, or the run cannot be loaded without its data set.
+        UserError: ``out`` exists or cannot be written, the run cannot be loaded without its data set, or as
+            :func:`~recbole_tme.serving.new_items.with_new_items`.
     """
     from recbole_tme.serving.from_run import read_run
 
     # Before the run is read.
     if Path(out).exists():
         raise UserError(f"{out} exists already; name another folder for --out")
-    pack(read_run(Path(run)), Path(out), run_facts(Path(run)))
+    saved = with_new_items(read_run(Path(run)), new_items)
+    pack(saved, Path(out), run_facts(Path(run)))
+    return saved
 
 
 def pack(saved: SavedModel, out: Path, about: Mapping[str, Any] | None = None) -> None:
@@ -67,7 +80,10 @@ def pack(saved: SavedModel, out: Path, about: Mapping[str, Any] | None = None) -
     # Do not write a bundle that cannot be loaded.
     build_model(saved, torch.device("cpu"))
     with writing(out), new_folder(out) as partial:
-        shutil.copyfile(saved.weights_file, partial / WEIGHTS)
+        if saved.new_items:
+            save_file(dict(saved.weights), partial / WEIGHTS)
+        else:
+            shutil.copyfile(saved.weights_file, partial / WEIGHTS)
         saved.items.write(partial / ITEMS)
         manifest = {
             "format": FORMAT,

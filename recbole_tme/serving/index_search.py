@@ -90,13 +90,17 @@ class IndexedScores:
             fields: makes the model's inputs of some sessions of item numbers.
             exact: numbers of the best k items of each of some sessions.
         """
-        weights, file = fingerprint(saved.weights_file)["sha256"], saved.weights_file.with_name(FILE_NAME)
 
         def make() -> Codes:
             with terminal.step(f"making an index of {self.n_items:,} items"):
                 return tuned(self, saved.items.clicks, fields, exact)
 
-        codes, is_new = kept_codes(file, weights, make)
+        if saved.new_items:
+            # What is kept beside the weights is the index of the items in them.
+            codes, is_new = make(), True
+        else:
+            weights, file = fingerprint(saved.weights_file)["sha256"], saved.weights_file.with_name(FILE_NAME)
+            codes, is_new = kept_codes(file, weights, make)
         self.use(codes)
         return UsedIndex(codes.candidates, codes.recall, is_new)
 

@@ -21,6 +21,7 @@ from recbole_tme.serving.answers import Recommendation, Skipped, as_frame
 from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.given import given_sessions
 from recbole_tme.serving.index_search import LARGEST_K, UsedIndex, best_first, checked_index
+from recbole_tme.serving.new_items import with_new_items
 from recbole_tme.serving.reasons import Reasons
 from recbole_tme.serving.rules.columns import ItemColumns
 from recbole_tme.serving.rules.compiled import CompiledRules, compiled, fewer, unit_rows
@@ -65,6 +66,7 @@ class Recommender:
         columns: what rules may ask of the items.
         batch_size: sessions that are scored at a time.
         index: what is to be known of the index; None without one.
+        new_items: how many of the last of ``items`` were added by their content.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Recommender:
     ):
         self.name, self.settings = saved.name, saved.settings
         self.model = build_model(saved, device)
-        self.items = saved.items.ids
+        self.items, self.new_items = saved.items.ids, saved.new_items
         self.titles = saved.items.titles
         self.batch_size = batch_size(len(self.items))
         self._device = device
@@ -97,6 +99,7 @@ class Recommender:
         device: str = "cpu",
         index: str | None = None,
         items: Path | str | None = None,
+        new_items: Sequence[Path | str] | Path | str = (),
     ) -> Recommender:
         """A recommender of a finished run, or of a bundle; neither needs the data set.
 
@@ -108,13 +111,17 @@ class Recommender:
                 best items it finds. More than 100 items per session, and lists with rules, are found without it.
             items: a table of items for rules: RecBole's ``.item``, CSV, JSON or Parquet with a column ``item_id`` and
                 any others. Items of the table that the model does not know are left out.
+            new_items: tables of items, or files of vectors, with items that the model does not know: it recommends
+                them, too, by their content; see :func:`~recbole_tme.serving.new_items.with_new_items`.
 
         Raises:
             UserError: there is no finished run and no bundle, the model is not to be had here or needs its data set, a
-                file is missing, damaged or does not fit, there is no such device, or the model cannot be indexed.
+                file is missing, damaged or does not fit, there is no such device, the model cannot be indexed, or it
+                was trained without the content of items and there are new ones.
         """
         where = checked_device(device)
-        return cls(read_saved(Path(path)), where, index, items)
+        files = (new_items,) if isinstance(new_items, Path | str) else new_items
+        return cls(with_new_items(read_saved(Path(path)), files), where, index, items)
 
     def __repr__(self) -> str:
         return f"<Recommender: {self.name} over {len(self.items):,} items>"

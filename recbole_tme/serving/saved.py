@@ -32,6 +32,7 @@ class SavedModel:
         items: its catalogue.
         weights: its state by name.
         weights_file: where the weights come from, for messages.
+        new_items: how many items of ``items`` and of ``weights`` are not in that file; they are the last ones.
     """
 
     name: str
@@ -39,6 +40,7 @@ class SavedModel:
     items: ItemList
     weights: Mapping[str, Tensor]
     weights_file: Path
+    new_items: int = 0
 
 
 class Catalogue:
@@ -69,14 +71,25 @@ def build_model(saved: SavedModel, device: torch.device) -> nn.Module:
     Raises:
         UserError: the model is unknown here, needs its data set, or the weights do not fit.
     """
+    model = unloaded(saved, device, len(saved.items.ids))
+    restore_model(model, {"state_dict": saved.weights}, saved.weights_file)
+    return accelerated(model).to(device).eval()
+
+
+def unloaded(saved: SavedModel, device: torch.device, n_items: int) -> nn.Module:
+    """The model of a saved one's class and settings over so many items, without its weights.
+
+    Raises:
+        UserError: the model is unknown here, or needs its data set.
+    """
     model_class = registry.resolve(saved.name)
     settings = Settings(saved.settings, device=device)
-    catalogue = Catalogue(len(saved.items.ids) + 1, settings)
+    catalogue = Catalogue(n_items + 1, settings)
     with replaying(rng_state()):
         _seed(settings["seed"])
         with blaming(model_class):
             try:
-                model = model_class(settings, catalogue)
+                model: nn.Module = model_class(settings, catalogue)
             except AttributeError as error:
                 if error.obj is not catalogue:
                     raise
@@ -84,8 +97,7 @@ def build_model(saved: SavedModel, device: torch.device) -> nn.Module:
                     f"model {saved.name} cannot recommend without the data set it was trained on: it reads the data "
                     f"set's {error.name}; choose another model"
                 ) from error
-    restore_model(model, {"state_dict": saved.weights}, saved.weights_file)
-    return accelerated(model).to(device).eval()
+    return model
 
 
 def checked_device(name: str) -> torch.device:

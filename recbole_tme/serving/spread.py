@@ -32,7 +32,7 @@ class Loading:
     """How another machine's process loads the model; paths must mean the same there.
 
     Attributes:
-        path, device, index, items: as for :meth:`Recommender.load`.
+        path, device, index, items, new_items: as for :meth:`Recommender.load`.
         plugins: files that define models.
     """
 
@@ -41,6 +41,7 @@ class Loading:
     index: str | None = None
     items: Path | None = None
     plugins: tuple[Path, ...] = ()
+    new_items: tuple[Path, ...] = ()
 
 
 def on_cores(recommender: Recommender, processes: int) -> Answers:

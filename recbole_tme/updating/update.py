@@ -61,7 +61,7 @@ class UpdateOptions:
 
     epochs: int = 1
     learning_rate: float | None = None
-    replay: float = 0.5
+    replay: float = 0.1
     holdout: float = 0.1
     forget_after: float | None = None
     min_support: int = 1
@@ -246,7 +246,10 @@ def _train(
     if not len(table):
         raise UserError("the new sessions have no click to learn from; lower holdout or raise replay")
     some = dataset.copy(table)
-    trainer.fit(SessionTrainLoader(config, some, negative_sampler(config, some)), show_progress=config["show_progress"])
+    batches = SessionTrainLoader(config, some, negative_sampler(config, some))
+    # Without a checkpoint, as an update that was killed begins again.
+    trainer.fit(batches, saved=False, show_progress=config["show_progress"])
+    directory.write_history(trainer.history)
     with refusing_nan():
         ranks, details = evaluate_test(config, growth.data, trainer.model, loaders[2], protocol)
     seconds = float(np.median([row["train_seconds"] for row in trainer.history]))

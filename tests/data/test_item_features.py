@@ -29,21 +29,21 @@ def cosines(features, first, others):
 
 
 def test_items_with_more_words_in_common_are_nearer():
-    features = item_features(shop(), "title", None, 8)
+    features = item_features(shop(), "title", None, 8).table
     assert features.shape == (len(ITEMS) + 1, 8) and features.dtype == np.float32 and (features[0] == 0).all()
     same, half, none = cosines(features, 1, [5, 2, 4])
     assert same > 0.99 and same > half > none + 0.1
 
 
 def test_numbers_are_near_where_their_classes_are_one():
-    features = item_features(shop(), ["price"], None, 16)
+    features = item_features(shop(), ["price"], None, 16).table
     near, far = cosines(features, 1, [2, 70])
     assert near > 0.99 and abs(far) < 0.01
 
 
 def test_all_columns_and_unknown_ones():
     data = shop()
-    assert not np.allclose(item_features(data, "all", None, 8), item_features(data, "title", None, 8))
+    assert not np.allclose(item_features(data, "all", None, 8).table, item_features(data, "title", None, 8).table)
     with pytest.raises(UserError, match=r"no column 'categry' of items; did you mean 'category'\?|categry"):
         item_features(data, "categry", None, 8)
     with pytest.raises(UserError, match="nothing is known of the items"):
@@ -58,7 +58,7 @@ def test_all_columns_and_unknown_ones():
 def test_items_of_which_nothing_is_known_are_zero():
     data = shop()
     data = replace(data, titles={item: data.titles[item] for item in ITEMS[:40]})
-    features = item_features(data, "title", None, 8)
+    features = item_features(data, "title", None, 8).table
     assert features[1:41].any(1).all() and not features[41:].any()
 
 
@@ -72,12 +72,12 @@ def test_vectors_of_a_file_go_by_id(tmp_path, form):
         (tmp_path / "vectors.txt").write_text("\n".join(ids) + "\n")
     else:
         pq.write_table(pa.table({"id": ids, "vector": vectors.tolist()}), path)
-    features = item_features(toy(), None, str(path), 8)
+    features = item_features(toy(), None, str(path), 8).table
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(features[1:, :5], unit[:0:-1], atol=1e-6)
     # Longer ones are reduced, and both parts together.
-    assert item_features(toy(), None, str(path), 3).shape == (len(ITEMS) + 1, 3)
-    assert item_features(shop(), "title", str(path), 6).any(1)[1:].all()
+    assert item_features(toy(), None, str(path), 3).table.shape == (len(ITEMS) + 1, 3)
+    assert item_features(shop(), "title", str(path), 6).table.any(1)[1:].all()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ from recbole_tme.utils.files import alone_for, partial_path, put_in_place, write
 from recbole_tme.utils.hardware import return_freed_memory
 
 FORMAT_VERSION = 1
+# From so many on, what their parser took goes back to the system.
+MANY_CLICKS = 1_000_000
 
 
 def read_dataset(folder: Path, name: str) -> SessionData:
@@ -92,7 +94,9 @@ def _read(folder: Path, name: str, test_file: Path) -> SessionData:
     valid = read_inter(valid_file) if valid_file.exists() else None
     item_file = folder / f"{name}.item"
     content = read_item_file(item_file) if item_file.exists() else None
-    return_freed_memory()
+    # Of a small data set it would take longer than reading it.
+    if len(train.sessions.items) >= MANY_CLICKS:
+        return_freed_memory()
     return assemble(name, train, test, valid, content)
 
 
