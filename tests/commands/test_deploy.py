@@ -1,6 +1,7 @@
 """The files for containers and services: what they start exists, and the image's packages are enough to serve."""
 
 import importlib.metadata
+import os
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ import urllib.request
 
 import pytest
 import yaml
+from helpers.image import DOCKERFILE, build, given
 from helpers.serving_process import ROOT, environment
 from helpers.untrained import untrained
 from packaging.requirements import Requirement
@@ -20,7 +22,6 @@ pytest.importorskip("fastapi", reason="needs FastAPI, the extra serve")
 pytest.importorskip("prometheus_client", reason="needs prometheus-client, the extra serve")
 
 DEPLOY = ROOT / "deploy"
-DOCKERFILE = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
 
 # The program with all modules hidden that belong to other distributions than some.
 ONLY = """\
@@ -104,8 +105,7 @@ def parsed(monkeypatch):
 
 
 def test_what_the_image_the_service_and_compose_start_exists(parsed):
-    (given,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
-    assert parsed(yaml.safe_load(given)).host == "0.0.0.0"
+    assert parsed(given("^CMD")).host == "0.0.0.0"
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     assert str(parsed(compose["recommend"]["command"]).token_file) == "/token"
     (line,) = re.findall(r"^ExecStart=\S+ serve (.*)$", (DEPLOY / "recbole-tme.service").read_text(), re.MULTILINE)
@@ -118,3 +118,34 @@ def test_the_image_copies_what_there_is_and_does_not_run_as_root():
     for line in re.findall(r"^COPY ((?!--from).*) \S+$", DOCKERFILE, re.MULTILINE):
         assert all((ROOT / name).exists() for name in line.split())
     assert DOCKERFILE.rindex("\nUSER 10001") < DOCKERFILE.rindex("\nENTRYPOINT")
+
+
+@pytest.mark.slow
+def test_the_images_steps_make_a_server_that_answers_and_is_healthy(tmp_path):
+    pack(untrained("DANSeR", tmp_path, embedding_size=8), tmp_path / "bundle")
+    app = build(tmp_path / "image")
+
+    def inside(words):
+        """A command of the image, with its paths in the folder."""
+        places = {"/app/": f"{app}/", "/model": str(tmp_path / "bundle")}
+        return [next((word.replace(a, b) for a, b in places.items() if word.startswith(a)), word) for word in words]
+
+    command = [*inside(given("^ENTRYPOINT")), *inside(given("^CMD")), "--port=0"]
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=alone) as server:
+        try:
+            line = server.stdout.readline()
+            assert line.startswith("http://"), server.communicate()[1]
+            port = line.split()[0].rpartition(":")[2]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=30) as response:
+                assert response.status == 200
+            check = [word.replace(":8000/", f":{port}/") for word in inside(given(r"HEALTHCHECK.*CMD"))]
+            assert (
+                ":8000/" in str(given(r"HEALTHCHECK.*CMD"))
+                and subprocess.run(check, env=alone, check=False).returncode == 0
+            )
+        finally:
+            server.terminate()
+    assert server.returncode == 0
+    names = subprocess.run([app / "bin/pip", "list"], capture_output=True, text=True, check=True).stdout.lower()
+    assert "fastapi" in names and "recbole-tme" in names.replace("_", "-") and "pandas" not in names
