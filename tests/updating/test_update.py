@@ -140,7 +140,7 @@ def test_a_training_free_model_and_a_refit_are_updated(tmp_path):
     argv = ["run", "--model=LastItemKNN", "--dataset=shop", f"--data_path={tmp_path / 'data'}", "--fit=all", *QUIET]
     assert main([*argv, f"--run_dir={tmp_path / 'runs'}", "--metrics=[Hit, MRR, GiniIndex]"]) == 0
     (refitted,) = (path.parent for path in (tmp_path / "runs").rglob("refit.json"))
-    updated = update(refitted, days[2], promote="always", threads=1)
+    updated = update(refitted, days[2], promote="always", threads=1, replay=0.5)
     # Nothing of the first two days was held out of a refit.
     assert updated.lineage["sessions"]["trained_on"] == 108 + 54
     assert next(Recommender.load(updated.run.path).answers([["new2"]], 1)).source == "model"
