@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import spmatrix
+from scipy.sparse import csr_matrix
 
 from recbole_tme.data.item_recipe import (
     Given,
@@ -34,8 +34,6 @@ ALL = "all"
 LEAST_ITEMS = 2
 # A column of numbers is cut into so many classes of equal size.
 CLASSES = 10
-
-Rows = np.ndarray | spmatrix
 
 
 class ItemFeatures(NamedTuple):
@@ -155,7 +153,7 @@ def _from_file(path: Path, items: Sequence[str]) -> np.ndarray:
     return rows
 
 
-def _directions(matrix: Rows, size: int) -> np.ndarray | None:
+def _directions(matrix: np.ndarray | csr_matrix, size: int) -> np.ndarray | None:
     """The strongest singular directions of a matrix, ``[m, size]``; None where it has no more columns than that."""
     from sklearn.decomposition import TruncatedSVD
 

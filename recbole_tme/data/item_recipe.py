@@ -184,7 +184,8 @@ class ItemRecipe:
                 number = {word: place for place, word in enumerate(known)}
                 words = Words(kinds, edges, number, arrays["weights"], directions["words"])
             if about["texts"]:
-                texts = Texts(*about["texts"], directions["texts"])
+                encoder, columns = about["texts"]
+                texts = Texts(encoder, columns, directions["texts"])
             if about["given"]:
                 given = Given(about["given"], directions["given"])
             return cls(words, texts, given, directions["all"], about["size"])

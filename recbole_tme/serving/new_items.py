@@ -103,7 +103,7 @@ def _read(
                     f"columns: {', '.join(names)[:200]})"
                 )
             place = names.index(column)
-            values[name] |= {item: row[place] for item, row in rows.items() if row[place]}
+            values[name] |= {item: text for item, row in rows.items() if (text := row[place])}
     return values, vectors
 
 

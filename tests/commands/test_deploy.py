@@ -120,6 +120,8 @@ def test_the_image_copies_what_there_is_and_does_not_run_as_root():
     assert DOCKERFILE.rindex("\nUSER 10001") < DOCKERFILE.rindex("\nENTRYPOINT")
 
 
+# It installs torch into an environment of its own, which takes minutes where others work too.
+@pytest.mark.timeout(1500)
 @pytest.mark.slow
 def test_the_images_steps_make_a_server_that_answers_and_is_healthy(tmp_path):
     pack(untrained("DANSeR", tmp_path, embedding_size=8), tmp_path / "bundle")
