@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--epochs", type=int, default=1, help="over new sessions and the sample (default: %(default)s)")
     how.add_argument("--learning-rate", type=float, help="of these epochs (default: the run's)")
     how.add_argument(
-        "--replay", type=float, default=0.5, help="old sessions drawn for each new one (default: %(default)s)"
+        "--replay", type=float, default=0.1, help="old sessions drawn for each new one (default: %(default)s)"
     )
     how.add_argument(
         "--holdout",

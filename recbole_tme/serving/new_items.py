@@ -21,7 +21,7 @@ from recbole_tme.utils.spelling import did_you_mean
 _EMBEDDING = "item_embedding.parametrizations.weight"
 
 
-def with_new_items(saved: SavedModel, files: Sequence[Path | str]) -> SavedModel:
+def with_new_items(saved: SavedModel, files: Sequence[Path | str] | Path | str) -> SavedModel:
     """A model that also knows the items of some files, by what is known of them.
 
     Their features are made as those of the training items were, and mapped by what was learned of those. Items that the
@@ -31,7 +31,7 @@ def with_new_items(saved: SavedModel, files: Sequence[Path | str]) -> SavedModel
     Args:
         saved: a model trained with ``item_content`` or ``item_vectors``.
         files: tables of items (CSV, ``.item``, Parquet ...) with the columns that the model was trained with, or files
-            of vectors, see :func:`~recbole_tme.data.item_vectors.read_vectors`; none changes nothing.
+            of vectors, see :func:`~recbole_tme.data.item_vectors.read_vectors`; or one of them; none changes nothing.
 
     Returns:
         ``saved`` with the new items behind the others, in the order of the files; they have no clicks.
@@ -39,6 +39,7 @@ def with_new_items(saved: SavedModel, files: Sequence[Path | str]) -> SavedModel
     Raises:
         UserError: the model was trained without the content of items, or a file is not well formed or lacks a column.
     """
+    files = [files] if isinstance(files, Path | str) else files
     if not files:
         return saved
     stored = saved.weights.get(f"{_EMBEDDING}.0.recipe")

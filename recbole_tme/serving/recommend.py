@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, TextIO
 
 from recbole_tme.serving.answers import Skipped
-from recbole_tme.serving.recommender import GivenRules, Recommender
+from recbole_tme.serving.recommender import Recommender
+from recbole_tme.serving.rules.rules import GivenRules
 from recbole_tme.serving.session_files import NamedSession
 from recbole_tme.serving.spread import Answers
 

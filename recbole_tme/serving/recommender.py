@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from recbole_tme.serving.new_items import with_new_items
 from recbole_tme.serving.reasons import Reasons
 from recbole_tme.serving.rules.columns import ItemColumns
 from recbole_tme.serving.rules.compiled import CompiledRules, compiled, fewer, unit_rows
-from recbole_tme.serving.rules.rules import Rules
+from recbole_tme.serving.rules.rules import GivenRules, Rules
 from recbole_tme.serving.saved import SavedModel, build_model, checked_device
 from recbole_tme.serving.selection import batch_size, best_found, check_numbers, top_k, top_k_of_row
 from recbole_tme.utils.hardware import one_thread
@@ -39,8 +39,6 @@ Best = tuple[np.ndarray, np.ndarray]
 Asked = Sequence[tuple[list[int], list[str]]]
 # Sets of rules that are kept in numbers: some bytes for every item and set.
 KEPT_RULES = 16
-# None, one set of rules, or several that hold together.
-GivenRules = Rules | Mapping[str, Any] | Sequence[Rules] | None
 
 
 class Recommender:
@@ -111,17 +109,15 @@ class Recommender:
                 best items it finds. More than 100 items per session, and lists with rules, are found without it.
             items: a table of items for rules: RecBole's ``.item``, CSV, JSON or Parquet with a column ``item_id`` and
                 any others. Items of the table that the model does not know are left out.
-            new_items: tables of items, or files of vectors, with items that the model does not know: it recommends
-                them, too, by their content; see :func:`~recbole_tme.serving.new_items.with_new_items`.
+            new_items: tables of items, or files of vectors, with items that the model does not know, to be recommended
+                by their content; see :func:`~recbole_tme.serving.new_items.with_new_items`.
 
         Raises:
             UserError: there is no finished run and no bundle, the model is not to be had here or needs its data set, a
-                file is missing, damaged or does not fit, there is no such device, the model cannot be indexed, or it
-                was trained without the content of items and there are new ones.
+                file is missing, damaged or does not fit, there is no such device, or the model cannot be indexed.
         """
         where = checked_device(device)
-        files = (new_items,) if isinstance(new_items, Path | str) else new_items
-        return cls(with_new_items(read_saved(Path(path)), files), where, index, items)
+        return cls(with_new_items(read_saved(Path(path)), new_items), where, index, items)
 
     def __repr__(self) -> str:
         return f"<Recommender: {self.name} over {len(self.items):,} items>"
@@ -275,7 +271,7 @@ class Recommender:
             row = next(rows) if known else self.clicks.astype(np.float32)
             with one_thread():
                 seen = np.unique(known).astype(np.int64) - 1
-                places, scores = rules.best(row, k, seen, are_logs and bool(known), self._unit_vectors)
+                places, scores = rules.best(row, k, seen, are_logs and bool(known), lambda at: self._vectors[at])
             left = fewer(k, len(places))
             notes = rules.notes if left is None else (*rules.notes, left)
             source = "model" if known else "popularity"
@@ -292,9 +288,6 @@ class Recommender:
             else:
                 return None
             return unit_rows(table[1 : len(self.items) + 1].detach().cpu().float().numpy())
-
-    def _unit_vectors(self, places: np.ndarray) -> np.ndarray:
-        return self._vectors[places]
 
     def _best(self, sessions: Sequence[list[int]], k: int, exclude_seen: bool) -> Iterator[Best]:
         """Places in the catalogue and scores of each session's best items."""

@@ -17,7 +17,8 @@ from typing import Any
 
 from recbole_tme.errors import UserError
 from recbole_tme.serving.answers import Recommendation
-from recbole_tme.serving.recommender import GivenRules, Recommender
+from recbole_tme.serving.recommender import Recommender
+from recbole_tme.serving.rules.rules import GivenRules
 from recbole_tme.utils.processes import end_with_parent
 
 # Sessions that a process answers before it is given more.

@@ -61,7 +61,7 @@ class UpdateOptions:
 
     epochs: int = 1
     learning_rate: float | None = None
-    replay: float = 0.5
+    replay: float = 0.1
     holdout: float = 0.1
     forget_after: float | None = None
     min_support: int = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -178,3 +178,6 @@ _READ = {
     "diversity": _diversity,
     "exclude_seen": _flag,
 }
+
+# None, one set of rules, or several that hold together.
+GivenRules = Rules | Mapping[str, Any] | Sequence[Rules] | None
