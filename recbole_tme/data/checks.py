@@ -89,13 +89,20 @@ def look_over(data: SessionData, record: Record) -> None:
         )
     if any(sessions.times is None for sessions in splits):
         return
-    lasting = [sessions.times[sessions.offsets[1:] - 1] - sessions.times[sessions.offsets[:-1]] for sessions in splits]
-    n_long = sum(int((seconds > SECONDS_PER_DAY).sum()) for seconds in lasting)
+    n_long = sum(_lasting(sessions) for sessions in splits)
     if n_long > _MANY_LONG * sum(map(len, splits)):
         record.warn(
             f"{n_long:,} of {sum(map(len, splits)):,} sessions last more than a day: is the session column a user's? "
             "--user with --session-gap cuts users' clicks at pauses"
         )
+
+
+def _lasting(sessions: Sessions) -> int:
+    """How many sessions with times last more than a day."""
+    assert sessions.times is not None
+    seconds = sessions.times[sessions.offsets[1:] - 1]
+    seconds -= sessions.times[sessions.offsets[:-1]]
+    return np.count_nonzero(seconds > SECONDS_PER_DAY)
 
 
 def repeats(sessions: Sessions) -> np.ndarray:

@@ -50,17 +50,13 @@ def filter_log(
         before = len(sessions.items)
         sessions = most_recent(sessions, max_length, in_place)
         record.drop(f"long session: only its last {max_length} clicks are kept", before - len(sessions.items))
-    n_read, offsets = len(sessions), sessions.offsets
     n_items = int(sessions.items.max(initial=0)) + 1
     # Which clicks are left is settled first, so that they are copied once.
     kept = np.ones(len(sessions.items), dtype=bool)
     n_kept, before, short, rare = len(kept), -1, 0, 0
     while n_kept != before:
         before = n_kept
-        lengths = counts(kept, offsets)
-        long = lengths >= min_length
-        n_kept = int(lengths[long].sum())
-        kept &= np.repeat(long, sessions.lengths)
+        n_kept, n_long = _without_short(sessions.offsets, kept, min_length)
         short += before - n_kept
         left = n_kept
         n_kept = _without_rare(sessions.items, kept, n_items, min_support)
@@ -68,8 +64,20 @@ def filter_log(
     if n_kept == 0:
         raise UserError(f"the filters leave no click (min_support={min_support}, min_length={min_length}); lower them")
     record.drop(f"rare item: clicked fewer than {min_support} times", rare)
-    record.drop(f"short session: fewer than {min_length} clicks", short, n_read - np.count_nonzero(long))
+    record.drop(f"short session: fewer than {min_length} clicks", short, len(sessions) - n_long)
     return without_empty(keep_clicks(sessions, kept, in_place))
+
+
+def _without_short(offsets: np.ndarray, kept: np.ndarray, min_length: int) -> tuple[int, int]:
+    """Take the clicks of short sessions out of ``kept``; how many clicks and sessions are left."""
+    n_clicks = n_sessions = 0
+    for start, stop in blocks(offsets):
+        some = offsets[start : stop + 1]
+        lengths = counts(kept[some[0] : some[-1]], some - some[0])
+        long = lengths >= min_length
+        kept[some[0] : some[-1]] &= np.repeat(long, np.diff(some))
+        n_clicks, n_sessions = n_clicks + int(lengths[long].sum()), n_sessions + np.count_nonzero(long)
+    return n_clicks, n_sessions
 
 
 def _without_rare(items: np.ndarray, kept: np.ndarray, n_items: int, min_support: int) -> int:

@@ -94,7 +94,7 @@ def take_sessions(sessions: Sessions, index: np.ndarray, in_place: bool = False)
             narrow[: offsets[-1], k] = copied(narrow[:, k])
         return column[: offsets[-1]]
 
-    return _each_column(sessions, picked, offsets, sessions.ids.take(index))
+    return Sessions(**_each_column(sessions, picked), offsets=offsets, ids=sessions.ids.take(index))
 
 
 def keep_clicks(sessions: Sessions, keep: np.ndarray, in_place: bool = False) -> Sessions:
@@ -117,7 +117,7 @@ def keep_clicks(sessions: Sessions, keep: np.ndarray, in_place: bool = False) ->
             result[offsets[start] : offsets[stop]] = column[part][keep[part]]
         return result[: offsets[-1]]
 
-    return _each_column(sessions, picked, offsets, sessions.ids)
+    return Sessions(**_each_column(sessions, picked), offsets=offsets, ids=sessions.ids)
 
 
 def without_empty(sessions: Sessions) -> Sessions:
@@ -142,16 +142,9 @@ def counts(marked: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return result
 
 
-def _each_column(
-    sessions: Sessions, picked: Callable[[np.ndarray], np.ndarray], offsets: np.ndarray, ids: Names
-) -> Sessions:
-    return Sessions(
-        items=picked(sessions.items),
-        offsets=offsets,
-        ids=ids,
-        times=None if sessions.times is None else picked(sessions.times),
-        is_target=None if sessions.is_target is None else picked(sessions.is_target),
-    )
+def _each_column(sessions: Sessions, picked: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+    columns = {name: getattr(sessions, name) for name in ("items", "times", "is_target")}
+    return {name: picked(column) for name, column in columns.items() if column is not None}
 
 
 def concatenate(parts: list[Sessions]) -> Sessions:

@@ -56,6 +56,7 @@ def test_spans(parts):
 
 
 @given(lists, st.data(), st.booleans())
+@settings(deadline=None)
 def test_take_and_keep(lists, data, in_place):
     sessions = make(lists)
     index = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=6))

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_tme.data.names import Names
@@ -12,6 +12,7 @@ TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), 
 
 
 @given(TEXTS, st.data())
+@settings(deadline=None)
 def test_they_read_like_a_list(names, data):
     found = Names(names)
     start, stop = data.draw(st.integers(-14, 14)), data.draw(st.integers(-14, 14))
@@ -34,6 +35,7 @@ def test_they_read_like_a_list(names, data):
 
 
 @given(TEXTS)
+@settings(deadline=None)
 def test_equal_names_are_found(names):
     assert Names(names).has_equal() == (len(set(names)) < len(names))
     assert Names(["x", *names])[1:].has_equal() == (len(set(names)) < len(names))
