@@ -1,46 +1,24 @@
 """An update may be killed at any moment: the old model stays, whole, until the new one takes its place in one step."""
 
-import hashlib
 import shutil
 
 import pytest
 
-from recbole_tme.data.prepare import prepare
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.find import named_run
 from recbole_tme.runs.lineage import read_lineage
 from tests.helpers.attack import command, fault_points, kill_at, leftovers, some
 from tests.helpers.file_changes import check_declared
+from tests.helpers.shop import QUIET, checksums, log, open_shop
 
 pytestmark = pytest.mark.slow
-
-QUIET = ["--device=cpu", "--show_progress=False", "--threads=1"]
-SMALL = ["--topk=5", "--valid_metric=MRR@5", "--data_cache=False", "--embedding_size=8", "--epochs=1"]
-
-
-def log(path, day):
-    lines = [f"d{day}s{s},{(s * 7 + k) % 11},{86_400 * day + 100 * s + k}\n" for s in range(60) for k in range(4)]
-    path.write_text("session,item,time\n" + "".join(lines))
-    return path
-
-
-def checksums(folder):
-    return {
-        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_an_update_killed_at_any_fault_point_leaves_the_old_model_or_the_new_one(tmp_path):
     place, scratch, saved = tmp_path / "shop", tmp_path / "scratch", tmp_path / "saved"
     scratch.mkdir()
     days = [log(scratch / f"{day}.csv", day) for day in (1, 2)]
-    prepare(str(days[0]), "set", place / "data", min_support=1)
-    words = ["run", "--model=SRGNN", "--dataset=set", f"--data_path={place / 'data'}", *SMALL]
-    assert command(*words, f"--run_dir={place / 'runs'}", *QUIET).code == 0
-    old = named_run(place / "runs")
-    (place / "current").symlink_to(old)
+    old = open_shop(place, days[0])
     shutil.copytree(place, saved, symlinks=True)
     untouched = checksums(old)
     words = ["update", str(place / "current"), str(days[1]), "--promote=always", *QUIET]
