@@ -19,7 +19,7 @@ def log(path: Path, day: int) -> Path:
 
 
 def open_shop(place: Path, first_log: Path) -> Path:
-    """Make the data set ``place/data/set``, a run below ``place/runs`` and the link ``place/current``; return the run."""
+    """Make the data set ``data/set`` in a folder, a run of it below ``runs`` and the link ``current`` to that run."""
     prepare(str(first_log), "set", place / "data", min_support=1)
     words = ["run", "--model=SRGNN", "--dataset=set", f"--data_path={place / 'data'}", *SMALL]
     assert command(*words, f"--run_dir={place / 'runs'}", *QUIET).code == 0
