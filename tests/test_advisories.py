@@ -10,7 +10,8 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).parents[1]
 ADVISORIES = [line for line in (ROOT / ".ci" / "advisories.txt").read_text().splitlines() if line[:1] not in ("#", "")]
 LINE = re.compile(
-    r"(?P<name>[\w.-]+?)(?P<range>[<>=]\S+)\s+(?P<ids>(?:[A-Z]+-[\w-]+ ?)+)\s*(?:accepted: (?P<reason>.+))?"
+    r"(?P<name>[\w.-]+?)(?P<range>[<>=]\S+)\s+"
+    r"(?P<ids>(?:[A-Z]+-[\w-]+ ?)+|floor: .+)\s*(?:accepted: (?P<reason>.+))?"
 )
 
 
@@ -27,7 +28,7 @@ def pins() -> dict[str, list[str]]:
 @pytest.mark.parametrize("line", ADVISORIES)
 def test_no_pin_has_a_known_hole_that_is_not_accepted(line):
     parts = LINE.fullmatch(line)
-    assert parts, f"{line!r} is not: package<version  CVE-...  [accepted: reason]"
+    assert parts, f"{line!r} is not: package<version  CVE-... or floor: reason  [accepted: reason]"
     versions = pins().get(parts["name"])
     assert versions, f"{parts['name']} is not in constraints.txt any more; remove the line"
     hit = [version for version in versions if version in SpecifierSet(parts["range"])]
