@@ -18,6 +18,7 @@ from recbole_tme.data.readers.atomic import read_dataset
 from recbole_tme.data.sessions import SessionData, Sessions
 from recbole_tme.errors import UserError
 from recbole_tme.utils.files import replacing
+from recbole_tme.utils.shapes import mismatch
 
 # To be raised whenever the same files are read as something else, or written here in another form.
 CACHE_VERSION = 3
@@ -29,6 +30,11 @@ BLOCK = 2**20
 _PARTS = ("train.inter", "valid.inter", "test.inter", "item")
 _SPLITS = ("train", "valid", "test")
 _ARRAYS = ("items", "offsets", "times", "is_target")
+# What is raised over a file that is cut off, flipped, of another kind, or promises more than there is memory for.
+UNREADABLE = (
+    *(OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 logger = logging.getLogger()
 
@@ -83,10 +89,15 @@ def _load(cache: Path, key: str, name: str) -> SessionData | None:
             titles = json.loads(arrays["titles"].tobytes())
             columns = {key: ItemColumn(*one) for key, one in json.loads(arrays["item_columns"].tobytes()).items()}
             tokens = np.asarray(_names(arrays, "tokens"))
+            wrong = [mismatch(one.kind, str) or mismatch(one.values, {str: str}) for one in columns.values()]
+            if any([mismatch(titles, {str: str}), *wrong]):
+                raise ValueError("what is known of the items is no text by item")
+            for sessions in splits.values():
+                _check(sessions, len(tokens))
             return SessionData(name, tokens=tokens, titles=titles, item_columns=columns, **splits)
     except FileNotFoundError:
         return None
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except UNREADABLE as error:
         logger.warning("%s is damaged (%s); it is ignored and rewritten", cache, error)
         return None
 
@@ -173,4 +184,25 @@ def _text(name: str, names: Names) -> dict[str, np.ndarray]:
 
 
 def _names(arrays, name: str) -> Names:
-    return Names.of_buffers(arrays[f"{name}.ends"], arrays[f"{name}.text"])
+    ends, text = arrays[f"{name}.ends"], arrays[f"{name}.text"]
+    if ends.dtype != np.int64 or ends.ndim != 1 or not len(ends) or text.dtype != np.uint8:
+        raise ValueError(f"{name} are no names")
+    names = Names.of_buffers(ends, text)
+    names.text.validate(full=True)
+    return names
+
+
+def _check(sessions: Sessions | None, n_items: int) -> None:
+    """Refuse arrays that no data set is stored as: whoever gives away a data set gives its copy, too."""
+    if sessions is None:
+        return
+    items, offsets, clicks = sessions.items, sessions.offsets, (len(sessions.items),)
+    kinds = {"items": np.int32, "offsets": np.int64, "times": np.float64, "is_target": np.bool_}
+    for name, kind in kinds.items():
+        array = getattr(sessions, name)
+        if array is not None and (array.dtype != kind or (array.shape != clicks and name != "offsets")):
+            raise ValueError(f"{name} is of another shape or type")
+    if offsets.shape != (len(sessions.ids) + 1,) or offsets[0] != 0 or offsets[-1] != len(items):
+        raise ValueError("the sessions do not end where the clicks do")
+    if (offsets[1:] < offsets[:-1]).any() or (len(items) and not 0 < items.min() <= items.max() < n_items):
+        raise ValueError("a click is on no item, or in no session")

@@ -69,7 +69,8 @@ def _read_npy(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         vectors = np.load(path, allow_pickle=False)
         ids = names.read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError, EOFError) as error:
+    # One of a few bytes may promise any number of vectors.
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise UserError(f"{path}: no vectors with their ids, a line each, in {names.name} ({error})") from error
     if vectors.dtype.kind not in "fiu":
         raise UserError(f"{path}: holds {vectors.dtype}; vectors are numbers")

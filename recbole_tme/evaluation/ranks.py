@@ -33,7 +33,7 @@ PAIRS_CHUNK = 2**16
 # What numpy raises over files that are missing, cut off, flipped or of another kind.
 UNREADABLE = (
     *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error, MemoryError),
 )
 
 

@@ -159,6 +159,36 @@ def test_a_damaged_copy_is_ignored_with_a_warning_and_written_anew(damage, folde
     assert not caplog.records
 
 
+WRONG = {
+    "items of no catalogue": {"train.items": lambda items: items + 1000},
+    "items of another type": {"train.items": lambda items: items.astype(np.float64)},
+    "sessions beyond the clicks": {"test.offsets": lambda offsets: np.append(offsets[:-1], 10**12)},
+    "sessions that run backwards": {"train.offsets": lambda offsets: np.r_[0, offsets[::-1][:-2], offsets[-1]]},
+    "names beyond their text": {"tokens.ends": lambda ends: ends + 10**6},
+    "names of another type": {"train.ids.ends": lambda ends: ends.astype(np.int32)},
+    "too few times": {"train.times": lambda times: times[:-1]},
+    "titles that are a list": {"titles": lambda _: np.frombuffer(b"[1]", np.uint8)},
+    "columns of nothing": {"item_columns": lambda _: np.frombuffer(b'{"a": 1}', np.uint8)},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_copy_that_somebody_made_to_harm_is_ignored(what, folder, caplog):
+    """Its checksum of the files is right, but no data set is stored so."""
+    data = read_cached(folder, "toy")
+    copy = folder / "toy.cache.npz"
+    with np.load(copy) as stored:
+        arrays = dict(stored)
+    for name, change in WRONG[what].items():
+        arrays[name] = change(arrays[name])
+    np.savez(copy, **arrays)
+    assert_same(read_cached(folder, "toy"), data)
+    assert "is damaged" in caplog.text
+    caplog.clear()
+    assert_same(read_cached(folder, "toy"), data)
+    assert caplog.text == ""
+
+
 def test_a_folder_that_cannot_be_written_to_has_none(folder, monkeypatch, caplog):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
