@@ -125,6 +125,8 @@ def announce(listener: socket.socket, models: Models, token: str | None) -> None
     for recommender in recommenders:
         if recommender.index is not None:
             print(f"note: {recommender.index}", file=sys.stderr)
+        if recommender.new_items:
+            print(f"note: {recommender.name}: {recommender.new_items:,} new items by their content", file=sys.stderr)
     names = " and ".join(recommender.name for recommender in recommenders)
     print(f"{address(listener)} recommends with {names}; stop it with Ctrl-C", flush=True)
     if not is_loopback(listener) and token is None:

@@ -151,4 +151,4 @@ def _loaded(loading: Loading) -> Recommender:
 
     for file in loading.plugins:
         load_plugin(file)
-    return Recommender.load(loading.path, loading.device, loading.index, loading.items)
+    return Recommender.load(loading.path, loading.device, loading.index, loading.items, loading.new_items)

@@ -15,6 +15,7 @@ from recbole_tme.data.synthetic import toy
 from recbole_tme.experiment.run import run
 from recbole_tme.serving.bundle import read_saved
 from recbole_tme.serving.new_items import with_new_items
+from recbole_tme.serving.spread import Loading, _answer_anew
 
 SMALL = {"epochs": 1, "device": "cpu", "show_progress": False, "embedding_size": 8, "content_size": 12}
 COLOURS = ("red", "blue", "green", "grey")
@@ -171,3 +172,20 @@ def test_a_server_answers_with_them(made, table):
     assert served.has_changed() and served.reload() and "n5" in served.now.recommender.items
     table.write_text("item_id\nx\n")
     assert not served.reload() and "n5" in served.now.recommender.items and "title" in served.error
+
+
+def test_processes_of_a_cluster_load_them_too(made, table):
+    loading = Loading(made[0](item_content="all"), new_items=(table,))
+    (answer,) = _answer_anew(loading, [["n1"]], 3)
+    assert answer.source == "model" and answer.unknown == []
+
+
+def test_serve_says_how_many_there_are(made, table, monkeypatch, capsys):
+    pytest.importorskip("uvicorn", reason="needs uvicorn, the extra serve")
+    pytest.importorskip("prometheus_client", reason="needs prometheus-client, the extra serve")
+    from recbole_tme.serving.server import serve as serving
+
+    ready = []
+    monkeypatch.setattr(serving, "serve", lambda app, listener, say: (say(), ready.append(True)))
+    assert main(["serve", str(made[0](item_content="all")), "--port=0", f"--new-items={table}"]) == 0
+    assert ready and "SRGNN: 3 new items by their content" in capsys.readouterr().err
