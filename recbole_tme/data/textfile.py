@@ -24,12 +24,15 @@ import pyarrow.csv as pa_csv
 
 from recbole_tme.data.compressed import compression, open_bytes
 from recbole_tme.errors import UserError
+from recbole_tme.utils.spelling import first_repeated
 
 TOKEN = pa.dictionary(pa.int32(), pa.string())
 TEXT = pa.string()
 NUMBER = pa.float64()
 
 _BOM = b"\xef\xbb\xbf"
+# Far more than any log has; a file of a hundred kilobytes may have as many commas.
+MOST_COLUMNS = 10_000
 
 
 @contextmanager
@@ -45,6 +48,8 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8; convert it (iconv -t UTF-8)") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: a line that is no row of a table ({error})") from None
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError):
         raise UserError(f"{path}: a damaged or incomplete {compression(path)} file; fetch it again") from None
     except OSError as error:
@@ -103,7 +108,9 @@ def read_header(path: Path, delimiter: str = "\t", quoting: bool = False, shown:
         raise UserError(f"{shown} line 1: names the separator for Excel; remove the line, the header comes first")
     with reading(shown):
         names = split_fields(line, delimiter, quoting)
-    twice = next((n for n in names if names.count(n) > 1), None)
+    if len(names) > MOST_COLUMNS:
+        raise UserError(f"{shown} line 1: {len(names):,} columns; a log has a few, at most {MOST_COLUMNS:,} are read")
+    twice = first_repeated(names)
     if twice is not None:
         raise UserError(f"{shown} line 1: column {twice!r} occurs twice")
     return names

@@ -1,9 +1,10 @@
-"""The hint of an error message that names a word nobody knows."""
+"""What error messages say of words: the nearest known one, and the one that is there twice."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 # Ratio of difflib's matcher from which a word is near: 1 is the same word.
 NEAR = 0.6
@@ -22,6 +23,12 @@ def did_you_mean(word: str, candidates: Iterable[str], at_least: float = NEAR) -
     by_plain = {_plain(candidate): candidate for candidate in candidates}
     near = difflib.get_close_matches(_plain(word), by_plain, n=1, cutoff=at_least)
     return f"; did you mean {by_plain[near[0]]}?" if near else ""
+
+
+def first_repeated(words: Sequence[str]) -> str | None:
+    """The first of some words that is there more than once, or None; of a million in a second."""
+    counts = Counter(words)
+    return next((word for word in words if counts[word] > 1), None)
 
 
 def _plain(word: str) -> str:

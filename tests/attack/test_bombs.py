@@ -9,6 +9,7 @@ import pickletools
 import resource
 import shutil
 import tarfile
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,26 @@ def test_a_parquet_file_of_one_value_a_billion_times(tmp_path):
             writer.write_table(table)
     outcome = prepare("log.parquet", "--file-order")
     assert outcome.code == 2 and "150,000,000 rows" in outcome.err, outcome.err
+
+
+@pytest.mark.parametrize("kind", ["nulls", "runs"])
+def test_a_feather_file_of_nothing_a_billion_times(kind, tmp_path):
+    ends = pa.array([2 * 10**9], pa.int32())
+    column = pa.nulls(3 * 10**8) if kind == "nulls" else pa.RunEndEncodedArray.from_arrays(ends, pa.array(["a"]))
+    with pa.ipc.new_file(tmp_path / "log.feather", pa.schema([("session", column.type), ("item", column.type)])) as out:
+        out.write_batch(pa.record_batch([column, column], names=["session", "item"]))
+    outcome = prepare("log.feather", "--file-order")
+    assert (
+        outcome.code == 2 and outcome.problem() is None and ("000 rows in" in outcome.err or "run_end" in outcome.err)
+    ), outcome.err
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.inter"])
+def test_a_header_of_a_million_columns(name, tmp_path):
+    (tmp_path / name).write_text(("\t" if name != "log.csv" else ",").join(f"c{i}" for i in range(10**6)) + "\n")
+    started = time.monotonic()
+    outcome = prepare(name)
+    assert outcome.code == 2 and "1,000,000 columns" in outcome.err and time.monotonic() - started < 60, outcome.err
 
 
 def test_a_pickle_of_one_list_a_million_times(tmp_path):

@@ -153,6 +153,14 @@ def test_queries_made_from_the_schema(client, described, data):
         assert client.request(method, path).status_code == 405
 
 
+def test_a_body_of_a_hundred_thousand_keys_of_which_one_is_twice_keeps_nobody_waiting(client, described):
+    body = "{" + ",".join(f'"{number:x}":0' for number in range(100_000)) + ',"1869f":0}'
+    started = time.monotonic()
+    response = client.post("/recommend", content=body, headers={"content-type": "application/json"})
+    check(response, described["paths"]["/recommend"]["post"], described, started)
+    assert response.status_code == 422 and "twice" in response.text
+
+
 def test_every_route_is_fuzzed(described):
     """A route with a parameter in its path, or another method with a body, would need more than the tests above."""
     for path, methods in described["paths"].items():

@@ -32,6 +32,7 @@ from recbole_tme.data.textfile import plain_text
 from recbole_tme.errors import UserError
 from recbole_tme.utils.files import alone_for, partial_path, put_in_place, write_json
 from recbole_tme.utils.hardware import return_freed_memory
+from recbole_tme.utils.spelling import first_repeated
 
 FORMAT_VERSION = 1
 # From so many on, what their parser took goes back to the system.
@@ -194,7 +195,7 @@ def _write_items(path: Path, data: SessionData) -> None:
     known = {"title:token_seq": data.titles} if data.titles else {}
     known |= {f"{name}:{column.kind}": column.values for name, column in data.item_columns.items()}
     names = ["item_id", *(field.rpartition(":")[0] for field in known)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = first_repeated(names)
     if twice is not None:
         raise UserError(f"{path.name}: a second column {twice!r}; leave it out of the item columns, or rename it")
     _check_names(path, pa.array(names))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from recbole_tme.data.items import KINDS
 from recbole_tme.data.readers import engine as sql
-from recbole_tme.data.textfile import numbered_lines, read_header, split_fields
+from recbole_tme.data.textfile import numbered_lines, read_header, reading, split_fields
 from recbole_tme.errors import UserError
+from recbole_tme.utils.spelling import first_repeated
 
 DELIMITERS = ("\t", ",", ";", "|", "::", " ")
 
@@ -127,7 +128,9 @@ def read_layout(
                 continue
         else:
             _, line = next(numbered_lines(copy), (1, b""))
-            if len(split_fields(line, candidate, quoting)) != len(names):
+            with reading(path):
+                width = len(split_fields(line, candidate, quoting))
+            if width != len(names):
                 continue
             columns = list(names)
         form = Delimited(candidate, _named(path, columns), names is None)
@@ -152,8 +155,7 @@ def _untyped(name: str) -> str:
 def _named(path: Path, columns: list[str]) -> tuple[str, ...]:
     """Columns under names that the engine tells apart: it does not tell capitals from small letters."""
     names = [name.strip() or f"column{k}" for k, name in enumerate(columns)]
-    lowered = [name.lower() for name in names]
-    twice = next((name for name in lowered if lowered.count(name) > 1), None)
+    twice = first_repeated([name.lower() for name in names])
     if twice is not None:
         pair = [name for name in names if name.lower() == twice]
         raise UserError(f"{path} line 1: columns {pair[0]!r} and {pair[1]!r} differ by case only; rename one")

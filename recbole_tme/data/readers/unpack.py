@@ -54,10 +54,12 @@ def _refuse_bomb(path: Path, plain: Path) -> None:
             rows = pq.read_metadata(plain).num_rows
     except pa.ArrowException as error:
         raise UserError(f"{path}: a damaged Parquet file ({str(error).splitlines()[0]})") from None
-    if rows > most_bytes(plain.stat().st_size):
-        raise UserError(
-            f"{path}: {rows:,} rows in {plain.stat().st_size:,} bytes are no log; write it anew if they are"
-        )
+    _refuse_rows(path, rows, plain.stat().st_size)
+
+
+def _refuse_rows(path: Path, rows: int, size: int) -> None:
+    if rows > most_bytes(size):
+        raise UserError(f"{path}: {rows:,} rows in {size:,} bytes are no log; write it anew if they are")
 
 
 def _unpacked(path: Path, copy: Path) -> Path:
@@ -93,9 +95,15 @@ def _feather(path: Path, copy: Path) -> Path:
     try:
         with reading(path), open_bytes(path) as source:
             batches = pa.ipc.open_file(pa.PythonFile(source) if compression(path) else pa.memory_map(str(path)))
+            rows = 0
             with pq.ParquetWriter(copy, batches.schema) as target:
                 for k in range(batches.num_record_batches):
-                    target.write_batch(batches.get_batch(k))
-    except pa.ArrowInvalid as error:
+                    batch = batches.get_batch(k)
+                    # Of nothing, or of one value, a batch may have any number.
+                    rows += batch.num_rows
+                    _refuse_rows(path, rows, path.stat().st_size)
+                    target.write_batch(batch)
+    # An ArrowException is no ArrowInvalid where a type cannot be written as Parquet.
+    except pa.ArrowException as error:
         raise UserError(f"{path}: a damaged Feather file ({str(error).splitlines()[0]})") from None
     return copy

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 from recbole_tme.serving.server.models import MAX_K
+from recbole_tme.utils.spelling import first_repeated
 
 MAX_CLICKS = 1000
 MAX_SESSIONS = 256
@@ -32,9 +33,7 @@ def parse_json(body: bytes) -> Any:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+    if len(found) < len(pairs) and (twice := first_repeated([name for name, _ in pairs])) is not None:
         raise DuplicateKey(f"has {twice[:LONGEST_NAME]!a} twice")
     return found
 
