@@ -1,6 +1,7 @@
 """Small files that hold far too much, and files that only look like text: one line, and little memory or disk."""
 
 import bz2
+import dataclasses
 import gzip
 import io
 import lzma
@@ -10,6 +11,7 @@ import resource
 import shutil
 import tarfile
 import time
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from recbole_tme.cli import main
+from recbole_tme.data.item_vectors import read_vectors
 from recbole_tme.data.readers.forms import PICKLE, TEXT, form_of
+from recbole_tme.errors import UserError
+from recbole_tme.evaluation.ranks import Ranks
 from tests.helpers.attack import command
 
 pytestmark = pytest.mark.slow
@@ -94,6 +99,19 @@ def test_a_pickle_of_one_list_a_million_times(tmp_path):
         (tmp_path / name).write_bytes(pickle.dumps([row] * 20_000, protocol=2))
     outcome = prepare("train")
     assert outcome.code == 2 and "in so small a file are no log" in outcome.err, outcome.err
+
+
+def test_arrays_that_promise_more_than_there_is_memory_for(tmp_path):
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<i4", "fortran_order": False, "shape": (2, 10**13)})
+    (tmp_path / "vectors.npy").write_bytes(head.getvalue())
+    (tmp_path / "vectors.txt").write_text("a\nb\n")
+    with zipfile.ZipFile(tmp_path / "ranks.npz", "w") as archive:
+        for field in dataclasses.fields(Ranks):
+            archive.writestr(f"{field.name}.npy", head.getvalue())
+    for read, file in ((read_vectors, "vectors.npy"), (Ranks.load, "ranks.npz")):
+        with pytest.raises(UserError, match=file):
+            read(tmp_path / file)
 
 
 @pytest.mark.parametrize("protocol", range(5))
