@@ -100,20 +100,23 @@ class _Reader:
         return self.numbers(unit)
 
     def numbers(self, unit: str) -> Times:
-        whole = f"TRY_CAST({self.column} AS BIGINT) IS NOT NULL"
-        # A cast alone rounds 1.5 and takes 1_0; of numbers that the engine has as such it does neither.
-        whole += f" AND regexp_full_match({self.text}, {sql.text(_INTEGER)})" if "INT" not in self.kind else ""
-        kind = "BIGINT"
+        number = f"TRY_CAST({self.column} AS BIGINT)"
+        whole, kind = f"{number} IS NOT NULL", "BIGINT"
+        if "INT" not in self.kind:
+            # A cast alone rounds 1.5 and takes 1_0. A pattern, which takes longer, is asked only where the number would
+            # be written otherwise, such as +1.
+            matches = f"regexp_full_match({self.text}, {sql.text(_INTEGER)})"
+            whole = f"CASE WHEN CAST({number} AS VARCHAR) = {self.text} THEN true ELSE {whole} AND {matches} END"
         if not self.engine.run(f"SELECT bool_and(coalesce({whole}, false)) FROM clicks WHERE kept")[0][0]:
             kind = "DOUBLE"
             self.refuse(f"NOT regexp_full_match({self.text}, {sql.text(_NUMBER)})")
             self.refuse(f"NOT isfinite(TRY_CAST({self.column} AS DOUBLE))")
-        stamp = f"CAST({self.column} AS {kind})"
+        stamp, bounds = f"CAST({self.column} AS {kind})", None
         if unit == "auto":
-            low, high = self.engine.run(f"SELECT min({stamp}), max({stamp}) FROM clicks WHERE kept")[0]
+            bounds = low, high = self._bounds(stamp)
             size = max(abs(low), abs(high))
             unit = next((name for bound, name in _UNIT_BOUNDS if size < bound), "ns")
-        return self.checked(Times(stamp, UNITS[unit], f"numbers in {unit}"))
+        return self.checked(Times(stamp, UNITS[unit], f"numbers in {unit}"), bounds)
 
     def iso(self) -> Times:
         stamp = f"epoch_us(TRY_CAST({self.text} AS TIMESTAMPTZ))"
@@ -148,11 +151,14 @@ class _Reader:
             raise UserError(f"{self.place(number)}: time is {value}, a finite number is expected")
         raise UserError(f"{self.place(number)}: time is {value!r}{_advice(value, why)}")
 
-    def checked(self, times: Times) -> Times:
-        """The times, if their years can be true."""
+    def _bounds(self, stamp: str) -> tuple:
+        return self.engine.run(f"SELECT min({stamp}), max({stamp}) FROM clicks WHERE kept")[0]
+
+    def checked(self, times: Times, bounds: tuple | None = None) -> Times:
+        """The times, if their years can be true; ``bounds`` are the first and last stamp, where they are known."""
         if self.kind != "VARCHAR":
             self.refuse("false")
-        low, high = self.engine.run(f"SELECT min({times.stamp}), max({times.stamp}) FROM clicks WHERE kept")[0]
+        low, high = bounds or self._bounds(times.stamp)
         if high is None:
             return times
         first, last = low / times.per_second, high / times.per_second
