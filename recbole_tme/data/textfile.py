@@ -24,6 +24,7 @@ import pyarrow.csv as pa_csv
 
 from recbole_tme.data.compressed import compression, open_bytes
 from recbole_tme.errors import UserError
+from recbole_tme.utils.hardware import return_freed_memory
 from recbole_tme.utils.spelling import first_repeated
 
 TOKEN = pa.dictionary(pa.int32(), pa.string())
@@ -160,7 +161,11 @@ def read_columns(path: Path, names: Sequence[str], wanted: dict[str, pa.DataType
         raise UserError(f"{path}: {wrong}")
     if table.num_rows == 0:
         raise UserError(f"{path}: a header but no rows; at least one click is needed")
-    return table.unify_dictionaries(pool).combine_chunks(pool)
+    # What each step leaves behind is as large as what it makes.
+    return_freed_memory()
+    table = table.unify_dictionaries(pool)
+    return_freed_memory()
+    return table.combine_chunks(pool)
 
 
 def row_line(path: Path, row: int) -> int:
