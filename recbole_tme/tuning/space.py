@@ -84,6 +84,13 @@ class Parameter:
         """Whether the key is part of a trial, given the values of the keys above it."""
         return all(other in chosen and (chosen[other] in values) == wanted for other, values, wanted in self.conditions)
 
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of the type of this key's; the range may have been another when it was chosen."""
+        if self.kind == "choice":
+            return type(value) in map(type, self.values)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return number and (self.kind != "loguniform" or value > 0)
+
     @property
     def real(self) -> bool:
         """Whether the values are real numbers: these change no weight's shape."""

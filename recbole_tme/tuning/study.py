@@ -13,6 +13,7 @@ from typing import Any
 
 from recbole_tme.config.load import SessionConfig, load_config
 from recbole_tme.config.plugin_key import load_named
+from recbole_tme.errors import UserError
 from recbole_tme.evaluation.protocol import Protocol, load_data
 from recbole_tme.experiment import cluster
 from recbole_tme.experiment.loading import find_run
@@ -62,6 +63,7 @@ class Study:
         self._live: dict[str, Trial] = {}
         self._population = self.plan.scheduler == "pbt"
         for trial in self.trials:
+            self._check_settings(trial)
             # The process ended between a trial's last epoch and its end.
             if not trial.ended and trial.rows and trial.rows[-1]["last"]:
                 self.journal.end(trial, FINISHED)
@@ -72,6 +74,14 @@ class Study:
         for trial in self.trials:
             if trial.ended:
                 self._tell(trial)
+
+    def _check_settings(self, trial: Trial) -> None:
+        for parameter in self.space.parameters:
+            if parameter.name in trial.settings and not parameter.fits(value := trial.settings[parameter.name]):
+                raise UserError(
+                    f"{self.journal.path}: trial {trial.number} has {parameter.name}={value!r}, which is not of the "
+                    "space; start a new study"
+                )
 
     @classmethod
     def create(cls, folder: Path, plan: Plan, space_source: Path, **arguments: Any) -> Study:
