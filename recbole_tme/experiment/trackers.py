@@ -251,7 +251,8 @@ class MLflow(Tracker):
         try:
             self._client = self._mlflow.MlflowClient(tracking_uri=uri)
             experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME") or settings["dataset"])
-            found = self._client.search_runs([experiment], filter_string=f"attributes.run_name = '{name}'")
+            quote = '"' if "'" in name else "'"
+            found = self._client.search_runs([experiment], filter_string=f"attributes.run_name = {quote}{name}{quote}")
             if found:
                 self._id = found[0].info.run_id
                 self._client.set_terminated(self._id, "RUNNING")
