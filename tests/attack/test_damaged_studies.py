@@ -12,7 +12,7 @@ from tests.attack.test_wrong_shapes import PER_FILE, WRONG, changed, places
 from tests.helpers.attack import command, leftovers
 from tests.helpers.tuner import without_ray
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 FILES = ("plan.json", "space.yaml", "journal.jsonl", "study.json", "best.yaml")
 
