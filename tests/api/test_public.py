@@ -127,7 +127,7 @@ def test_a_comparison_is_frames_and_a_page():
     assert [one.path for one in again.runs] == [one.path for one in found.runs]
 
 
-@pytest.mark.parametrize("seeds", [[3], 1])
+@pytest.mark.parametrize("seeds", [[3], pytest.param(1, marks=pytest.mark.slow)])
 def test_what_a_comparison_records_repeats_it(seeds, capsys):
     found = compare(["SPop", "SR n_rules=5"], "toy", seeds=seeds, show_progress=False)
     command = shlex.split(json.loads((found.path / "plan.json").read_text())["command"])
@@ -135,7 +135,7 @@ def test_what_a_comparison_records_repeats_it(seeds, capsys):
     assert "2 runs, 0 of them to be trained" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("source", ["script", "standard input"])
+@pytest.mark.parametrize("source", [pytest.param("script", marks=pytest.mark.slow), "standard input"])
 def test_a_script_needs_no_guard_and_no_file(source, tmp_path):
     """Each run of a comparison has a process of its own, which must not run the caller's script again."""
     code = (

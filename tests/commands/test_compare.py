@@ -92,6 +92,7 @@ def one_of_each(fates, *arguments) -> tuple[int, dict[str, dict]]:
     return code, {one["model"].removeprefix("Doomed fate="): one for one in failures}
 
 
+@pytest.mark.slow
 def test_what_ends_a_run_costs_its_row_and_the_rest_is_used_again(capsys, monkeypatch):
     code, failures = one_of_each(["killed"], "--reference=Doomed fate=killed", "--embedding_size=8")
     assert code == 1 and list(failures) == ["Doomed"]
