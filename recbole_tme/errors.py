@@ -20,6 +20,11 @@ def os_problem(error: OSError) -> str:
     return f"{name}: {reason}; see that it is there, that you may read and write it, and that the disk has room"
 
 
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, in one line: the first of its message, or its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class UserError(Exception):
     """A problem the user can fix.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recbole_tme import __version__
+from recbole_tme.errors import first_line
 from recbole_tme.utils import hardware, versions
 from recbole_tme.utils.installing import install_extra, install_recbole
 from recbole_tme.utils.terminal import fold
@@ -159,7 +160,7 @@ def _device() -> Iterator[Finding]:
             free = f", {torch.cuda.mem_get_info(number)[0] / 1e9:.1f} GB of it free"
         # A GPU that others have filled up refuses even the question.
         except RuntimeError as error:
-            free = f"; {str(error).splitlines()[0]}"
+            free = f"; {first_line(error)}"
         text = f"GPU {number}: {about.name}, {about.total_memory / 1e9:.1f} GB{free}, CUDA {torch.version.cuda}"
         yield Finding("hardware", "ok", text)
     if not gpus:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 
 
 def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
@@ -84,7 +84,7 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file, nor .npy ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path}: not a readable Parquet file, nor .npy ({first_line(error)})") from error
     lists = _lists(table.schema)
     others = [name for name in table.column_names if name not in lists]
     if len(lists) != 1 or len(others) != 1:

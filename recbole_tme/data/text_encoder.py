@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 from recbole_tme.utils.installing import install_extra
 
 BATCH = 64
@@ -95,7 +95,7 @@ def _loaded(folder: Path, layout: _Layout) -> tuple[Any, Any]:
         network = AutoModel.from_pretrained(layout.network, **options).eval()
     # What a folder of anything makes the library raise is its own affair.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"item_encoder={folder}: no encoder that can be loaded ({reason})") from error
     return tokenizer, network
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from recbole_tme.data.compressed import compression, open_bytes
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 from recbole_tme.utils.hardware import return_freed_memory
 from recbole_tme.utils.spelling import first_repeated
 
@@ -155,7 +155,7 @@ def read_columns(path: Path, names: Sequence[str], wanted: dict[str, pa.DataType
                 memory_pool=pool,
             )
     except pa.ArrowInvalid as error:
-        wrong = str(error).splitlines()[0]
+        wrong = first_line(error)
     if table is None or not _is_clean(table, wanted):
         _explain(path, names, wanted)
         raise UserError(f"{path}: {wrong}")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from recbole_tme.data.locate import CACHE_VARIABLE
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 from recbole_tme.experiment import ray_versions
 from recbole_tme.utils.hardware import local_cpus
 from recbole_tme.utils.orphans import watched
@@ -124,7 +124,7 @@ def _starting(failure: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+        reason = first_line(error).rstrip(". ")
         raise UserError(f"{failure} ({reason}); its logs are in the newest folder of {RAY_LOGS}") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 from recbole_tme.experiment.cluster import Place, Resources, called
 
 # Seconds that the nodes have to make room for them.
@@ -86,7 +86,7 @@ def _results(calling: Sequence[Any], meanwhile: Callable[[], None]) -> list[Any]
             try:
                 value, error, _ = ray.get(one)
             except ray.exceptions.RayError as lost:
-                value, error = None, Lost(str(lost).splitlines()[0])
+                value, error = None, Lost(first_line(lost))
             found[one] = value, error
             if error is not None and deadline is None:
                 # One that has lost a peer says so at once, and Ray only a little later that the peer is gone.

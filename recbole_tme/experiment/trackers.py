@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_tme.config.load import SessionConfig
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 from recbole_tme.evaluation.summary import shown_name, shown_value
 from recbole_tme.experiment.epochs import losses, total_loss, valid_metrics
 from recbole_tme.nn import distributed
@@ -208,7 +208,7 @@ class WeightsAndBiases(Tracker):
                 settings=self._wandb.Settings(silent=True, console="off"),
             )
         except self._wandb.errors.Error as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise UserError(
                 f"logger: wandb refuses the run ({reason}); run wandb login, or set WANDB_MODE=offline"
             ) from error
@@ -260,7 +260,7 @@ class MLflow(Tracker):
                 self._id = self._client.create_run(experiment, run_name=name).info.run_id
                 self._write(params=[(key, str(value)[:MLFLOW_LONGEST]) for key, value in settings.items()])
         except self._mlflow.exceptions.MlflowException as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise UserError(f"logger: mlflow refuses the run ({reason}); see MLFLOW_TRACKING_URI") from error
         terminal.note(f"logged to MLflow: {uri}")
 

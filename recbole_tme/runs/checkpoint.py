@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 from recbole_tme.runs.archive import verify_archive
 from recbole_tme.utils.files import write_atomically
 
@@ -109,7 +109,7 @@ def fitting(path: Path | str) -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{path} holds a state that does not fit ({reason}); use another checkpoint") from error
 
 
@@ -212,7 +212,7 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
     try:
         weights = load_file(path, device)
     except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{path} holds no readable weights ({reason}); train the model again") from error
     check_weights(weights, path)
     return weights
@@ -301,5 +301,5 @@ def _load(path: Path, map_location: Any) -> Any:
         ) from error
     # A pickle is a program, which may go wrong in any way.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{path} is not a checkpoint of this program ({reason}); use another one") from error

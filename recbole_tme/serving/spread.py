@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 from recbole_tme.serving.answers import Recommendation
 from recbole_tme.serving.recommender import Recommender
 from recbole_tme.serving.rules.rules import GivenRules
@@ -107,7 +107,7 @@ def on_cluster(loading: Loading) -> Answers:
             if isinstance(outcome.error, UserError):
                 raise outcome.error
             if outcome.error is not None:
-                reason = (str(outcome.error).strip() or type(outcome.error).__name__).splitlines()[0]
+                reason = first_line(outcome.error)
                 raise UserError(f"a worker of the cluster failed ({reason}); is {loading.path} there, too?")
             done[outcome.index] = outcome.value
             while wanted in done:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from recbole_tme.data.compressed import compression, most_bytes, open_bytes
 from recbole_tme.data.readers.forms import FEATHER, PARQUET, encoding_of
 from recbole_tme.data.textfile import reading
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 
 _BLOCK = 1 << 22
 _UTF8 = (None, "utf-8", "utf-8-sig")
@@ -53,7 +53,7 @@ def _refuse_bomb(path: Path, plain: Path) -> None:
         with reading(path):
             rows = pq.read_metadata(plain).num_rows
     except pa.ArrowException as error:
-        raise UserError(f"{path}: a damaged Parquet file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: a damaged Parquet file ({first_line(error)})") from None
     _refuse_rows(path, rows, plain.stat().st_size)
 
 
@@ -105,5 +105,5 @@ def _feather(path: Path, copy: Path) -> Path:
                     target.write_batch(batch)
     # An ArrowException is no ArrowInvalid where a type cannot be written as Parquet.
     except pa.ArrowException as error:
-        raise UserError(f"{path}: a damaged Feather file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: a damaged Feather file ({first_line(error)})") from None
     return copy
