@@ -34,9 +34,10 @@ from recbole_tme.utils.hardware import keep_freed_memory
 
 def pages_cleared():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        # As the loss does: the blocks of a chunk together, then none.
-        blocks = [torch.ones(3_000_000), torch.ones(12_000_000), torch.ones(3_000_000)]
+    for _ in range(3):
+        # As the loss does: the blocks of a chunk together, then none. The one of 160 MB is far above what imports may
+        # have left free in the heap: smaller ones may find room there and stay by luck, under the defaults too.
+        blocks = [torch.ones(3_000_000), torch.ones(40_000_000), torch.ones(3_000_000)]
         assert all(bool((block == 1).all()) for block in blocks)
         del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
@@ -58,7 +59,7 @@ def test_freed_memory_is_used_again_without_asking_the_kernel():
         [sys.executable, "-c", FAULTS], cwd=ROOT, env=clean, capture_output=True, text=True, check=True
     )
     default, kept = map(int, done.stdout.split())
-    assert kept < default / 2
+    assert default > 100_000 and kept < default / 2
 
 
 RETURNED = """
