@@ -1,6 +1,7 @@
 """What every test shares: a cache directory of its own, one thread, and where the real data lies."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ def cache_directory(tmp_path_factory):
 def plain_command_line(monkeypatch):
     """RecBole's Config reads sys.argv; a test's configuration must not see pytest's own arguments."""
     monkeypatch.setattr("sys.argv", ["test"])
+
+
+@pytest.fixture(autouse=True)
+def own_plugins(monkeypatch):
+    """The plugins that a test loads are gone after it, and their modules."""
+    from recbole_tme.models import registry
+
+    monkeypatch.setattr(registry, "_plugins", dict(registry._plugins))
+    monkeypatch.setattr(registry, "_plugin_files", dict(registry._plugin_files))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("recbole_tme_plugin_"):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

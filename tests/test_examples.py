@@ -1,7 +1,6 @@
 """The examples: the model of docs/new_model.md is sound, and the page shows it as it is."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,8 @@ FILE = EXAMPLES / "residual_graph.py"
 
 @pytest.fixture(autouse=True)
 def example(monkeypatch, tmp_path):
-    monkeypatch.setattr(registry, "_plugins", {})
-    monkeypatch.setattr(registry, "_plugin_files", {})
     monkeypatch.chdir(tmp_path)
     registry.load_plugin(FILE)
-    yield
-    del sys.modules["recbole_tme_plugin_residual_graph"]
 
 
 def test_the_example_passes_every_check():

@@ -36,8 +36,6 @@ def forget():
 @pytest.fixture
 def given(tmp_path, monkeypatch):
     """A run, an unfinished one and a study of a model that a file of somebody's defines."""
-    monkeypatch.setattr(registry, "_plugins", {})
-    monkeypatch.setattr(registry, "_plugin_files", {})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "their code.py").write_text(PLUGIN)
     registry.load_plugin("their code.py")
@@ -49,8 +47,7 @@ def given(tmp_path, monkeypatch):
     (tmp_path / "sessions.txt").write_text((tmp_path / "run" / "items.txt").read_text().splitlines()[1] + "\n")
     forget()
     (tmp_path / "ran").unlink()
-    yield tmp_path
-    forget()
+    return tmp_path
 
 
 READERS = {

@@ -10,7 +10,6 @@ from recbole_tme.commands import doctor
 from recbole_tme.commands import list as listing
 from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
-from recbole_tme.models import registry
 from recbole_tme.utils import versions
 
 
@@ -24,8 +23,6 @@ def command(name: str, *arguments: str) -> int:
 @pytest.fixture(autouse=True)
 def in_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_plugins", {})
-    monkeypatch.setattr(registry, "_plugin_files", {})
 
 
 def test_keys_are_everything_that_can_be_set():

@@ -1,6 +1,5 @@
 """``recbole-tme leakcheck``: a model that reads its batch is caught, one that does not is not."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from recbole_tme.experiment.leakcheck import check_leaks
 from recbole_tme.experiment.leakprobes import TOLERANCE, largest_moves
 from recbole_tme.experiment.loading import build_model
 from recbole_tme.experiment.run import run
-from recbole_tme.models import registry
 
 LEAKY = Path(__file__).parents[2] / "examples" / "leaky_neighbours.py"
 SMALL = ["--embedding_size=8", "--instances=60"]
@@ -24,10 +22,6 @@ SMALL = ["--embedding_size=8", "--instances=60"]
 @pytest.fixture(autouse=True)
 def in_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_plugins", {})
-    monkeypatch.setattr(registry, "_plugin_files", {})
-    yield
-    sys.modules.pop("recbole_tme_plugin_leaky_neighbours", None)
 
 
 def rows(printed: str) -> dict[str, float]:

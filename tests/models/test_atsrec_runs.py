@@ -120,9 +120,7 @@ class Mine(SRGNN):
 """
 
 
-def test_a_plugins_model_can_be_the_backbone(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_plugins", {})
-    monkeypatch.setattr(registry, "_plugin_files", {})
+def test_a_plugins_model_can_be_the_backbone(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
     settings = {"plugin": "mine.py", "backbone": "Mine", "flavour": 5, "adv_attack": "closed_form"}
     config = load_config("ATSRec", "toy", overrides=settings)

@@ -1,7 +1,6 @@
 """Plug-ins that are broken in every way: each costs one line that names the file and what to do, and leaves nothing."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -210,12 +209,7 @@ ALL = {
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_plugins", {})
-    monkeypatch.setattr(registry, "_plugin_files", {})
     monkeypatch.chdir(tmp_path)
-    yield
-    for name in [name for name in sys.modules if name.startswith("recbole_tme_plugin_")]:
-        del sys.modules[name]
 
 
 def run(capsys, text, *settings, plugin="mine.py") -> tuple[int, str]:

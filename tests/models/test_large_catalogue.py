@@ -14,7 +14,6 @@ from recbole_tme.data.synthetic import toy
 from recbole_tme.evaluation import ranks
 from recbole_tme.evaluation.ranks import rank_all
 from recbole_tme.experiment.run import run
-from recbole_tme.models import registry
 from recbole_tme.nn.row_optim import RowAdam
 from recbole_tme.testing import Workbench, check_model
 
@@ -128,9 +127,7 @@ def test_what_does_not_fit_together_is_refused_in_one_line(arguments, words, cap
     assert all(word in line for word in words), line
 
 
-def test_a_model_with_a_loss_of_its_own_is_refused(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(registry, "_plugins", {})
-    monkeypatch.setattr(registry, "_plugin_files", {})
+def test_a_model_with_a_loss_of_its_own_is_refused(tmp_path, capsys):
     plugin = tmp_path / "own_loss.py"
     plugin.write_text(
         "from recbole_tme.models.srgnn import SRGNN\n\n\n"

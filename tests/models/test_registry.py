@@ -32,14 +32,12 @@ class {name}(SequentialRecommender):
 
 
 @pytest.fixture(autouse=True)
-def clean_registry(monkeypatch):
-    """Plugins and modules of one test are not seen by the next."""
-    monkeypatch.setattr(registry, "_plugins", {})
-    monkeypatch.setattr(registry, "_plugin_files", {})
+def no_foreign_modules():
+    """Modules of one test are not seen by the next."""
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith(("recbole_tme_plugin_", f"{discovery.PACKAGE}.tiny", "tiny_package")):
+        if name.startswith((f"{discovery.PACKAGE}.tiny", "tiny_package")):
             del sys.modules[name]
 
 
