@@ -90,7 +90,7 @@ def evaluations(name: str, ours: OurSide, stock: StockSide, n: int) -> dict[tupl
     trainer, loaders = ours.trainer(name)
     model, config = trainer.model.eval(), trainer.config
     dataset = loaders[2].dataset
-    own = SessionEvalLoader(config, dataset.copy(dataset.inter_feat.narrow(0, n)))
+    own = SessionEvalLoader(config, dataset.copy(dataset.inter_feat.chosen(range(n))))
     # RecBole's model as RecBole makes it; our loader would accelerate it.
     stock_trainer = stock.trainer("SRGNN", None if is_builtin(type(model)) else model, **MEASURES)
     stock_trainer.model.load_state_dict(model.state_dict())

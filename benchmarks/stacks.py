@@ -90,7 +90,7 @@ def seconds(args: argparse.Namespace) -> dict:
         trainer._train_epoch(Batches(loaders[0], rows[:1]), 0)
         timed("step", lambda: trainer._train_epoch(Batches(loaders[0], rows[1:]), 0), args.steps)
         model, dataset = trainer.model.eval(), loaders[2].dataset
-        few = type(loaders[2])(trainer.config, dataset.copy(dataset.inter_feat.narrow(0, args.instances)))
+        few = type(loaders[2])(trainer.config, dataset.copy(dataset.inter_feat.chosen(range(args.instances))))
         rank_all(model, few, torch.device("cpu"))
         timed("evaluation", lambda: rank_all(model, few, torch.device("cpu")))
     return found

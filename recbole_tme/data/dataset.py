@@ -6,7 +6,6 @@ of its target among the clicks, the length of its prefix), and padded rows exist
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,16 +15,16 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_tme.data.item_features import item_features
 from recbole_tme.data.names import Names
-from recbole_tme.data.prefixes import prefix_table
+from recbole_tme.data.prefixes import FieldNames, PrefixTable, prefix_tables
 from recbole_tme.data.sessions import SessionData
 
 
 class SessionDataset(SequentialDataset):
     """RecBole's ``SequentialDataset`` over :class:`SessionData`, for any of RecBole's sequential models.
 
-    Of a prefix the most recent ``MAX_ITEM_LIST_LENGTH`` clicks are kept. Before :meth:`build` it holds the instances
-    of all splits; :meth:`build` gives one data set per split that holds this split's clicks alone, so that a model,
-    which is given the training one, cannot look into the test sessions.
+    Of a prefix the most recent ``MAX_ITEM_LIST_LENGTH`` clicks are kept. Before :meth:`build` it stands for the
+    instances of all splits; :meth:`build` gives one data set per split that holds this split's clicks alone, so that a
+    model, which is given the training one, cannot look into the test sessions.
 
     Args:
         config: a RecBole ``Config``, or an object whose ``config[key]`` is None for an unknown key.
@@ -47,14 +46,15 @@ class SessionDataset(SequentialDataset):
                 config["content_size"],
                 config["item_encoder"],
             )
-        self.inter_feat, self.session_names, self.split_rows = prefix_table(config, data)
+        self.splits, self.session_names = prefix_tables(config, data)
+        self._inter_feat: PrefixTable | None = None
         super().__init__(config)
 
     def _from_scratch(self) -> None:
         # RecBole's hook for reading and filtering files; the sessions are read already.
         self._get_preset()
         self._get_field_from_config()
-        names = self.inter_feat.names
+        names = FieldNames.of(self.config)
         for field, kind, source, width in (
             (names.session, FeatureType.TOKEN, FeatureSource.USER_ID, 1),
             (names.item_list, FeatureType.TOKEN_SEQ, FeatureSource.INTERACTION, self.max_item_list_len),
@@ -80,18 +80,33 @@ class SessionDataset(SequentialDataset):
         """Nothing to do: the instances are tensors already."""
 
     @property
+    def inter_feat(self) -> PrefixTable:
+        """The instances (RecBole's name for them); those of all splits, before :meth:`build`, are put together when
+        they are first asked for."""
+        if self._inter_feat is None:
+            self._inter_feat = PrefixTable.joined([table for table in self.splits if table is not None])
+        return self._inter_feat
+
+    @inter_feat.setter
+    def inter_feat(self, table: PrefixTable) -> None:
+        self._inter_feat = table
+
+    @property
     def padding(self) -> str:
         """Width of a batch's ``item_id_list``: "batch" (its longest prefix) or "max" (``MAX_ITEM_LIST_LENGTH``).
 
         May be set, before or after :meth:`build`; data sets that were built already keep theirs.
         """
-        return self.inter_feat.padding
+        table = self.splits[0] if self._inter_feat is None else self._inter_feat
+        assert table is not None
+        return table.padding
 
     @padding.setter
     def padding(self, mode: str) -> None:
-        # A copy, because shallow copies of this data set share the table.
-        self.inter_feat = copy.copy(self.inter_feat)
-        self.inter_feat.padding = mode
+        # Copies, because shallow copies of this data set share the tables.
+        self.splits = [None if table is None else table.with_padding(mode) for table in self.splits]
+        if self._inter_feat is not None:
+            self._inter_feat = self._inter_feat.with_padding(mode)
 
     @property
     def avg_actions_of_users(self) -> float:
@@ -111,7 +126,13 @@ class SessionDataset(SequentialDataset):
 
         Names and numbers of items and sessions are those of all splits.
         """
-        return [None if rows is None else self.copy(self.inter_feat.alone(*rows)) for rows in self.split_rows]
+        return [None if table is None else self._of(table) for table in self.splits]
+
+    def _of(self, table: PrefixTable) -> SessionDataset:
+        part = self.copy(table)
+        # Whoever has this one must not find the others by it.
+        part.splits = []
+        return part
 
     def instance_arrays(self) -> dict[str, np.ndarray]:
         """What slices of an evaluation need to know of each instance, in the order of this data set.

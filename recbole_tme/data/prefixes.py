@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
@@ -68,6 +70,22 @@ class PrefixTable(Interaction):
         self.names = names
         self._padded: Tensor | None = None
 
+    @classmethod
+    def joined(cls, tables: Sequence[PrefixTable]) -> PrefixTable:
+        """The instances of several tables, one after the other, over the clicks of all of them."""
+        first = tables[0]
+        columns: list[list[Tensor]] = [[], [], [], [], [], []]
+        n_clicks = n_sessions = 0
+        for table in tables:
+            offsets, clicks = table.offsets, table.clicks[: len(table.clicks) - table.max_length]
+            starts = offsets[1 if n_sessions else 0 :] + n_clicks
+            rows = (table.session + n_sessions, table.target + n_clicks, table.prefix_length)
+            for column, values in zip(columns, (clicks, starts, table.users, *rows)):
+                column.append(values)
+            n_clicks, n_sessions = n_clicks + len(clicks), n_sessions + len(table.users)
+        columns[0].append(first.clicks.new_zeros(first.max_length))
+        return cls(*map(torch.cat, columns), first.max_length, first.padding, first.names)
+
     @property
     def interaction(self):
         """Field name -> tensor, as the base class reads it: this object itself, so nothing is built unasked."""
@@ -111,37 +129,16 @@ class PrefixTable(Interaction):
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_padded": None}
 
-    def narrow(self, start: int, stop: int) -> PrefixTable:
-        """Instances ``start`` (inclusive) to ``stop`` (exclusive), as views of the same memory."""
+    def with_padding(self, mode: str) -> PrefixTable:
+        """The same instances with another width of rows, over the same clicks."""
         part = copy.copy(self)
-        part.session = self.session[start:stop]
-        part.target = self.target[start:stop]
-        part.prefix_length = self.prefix_length[start:stop]
+        part.padding, part._padded = mode, None
         return part
 
     def chosen(self, rows) -> PrefixTable:
         """The instances of a bool mask or of positions, over the same clicks."""
         part = copy.copy(self)
         part._reindex(rows)
-        return part
-
-    def alone(self, start: int, stop: int) -> PrefixTable:
-        """As :meth:`narrow`, with the clicks of these instances' sessions and no others.
-
-        The clicks are a copy: a view would still lead to its neighbours in memory. What was numbered by session or
-        click starts from 0.
-        """
-        part = self.narrow(start, stop)
-        first, last = int(part.session.min()), int(part.session.max())
-        offsets = self.offsets[first : last + 2]
-        lo, hi = int(offsets[0]), int(offsets[-1])
-        part.clicks = torch.cat([self.clicks[lo:hi], self.clicks.new_zeros(self.max_length)])
-        part.offsets = offsets - lo
-        part.users = self.users[first : last + 1].clone()
-        part.session = part.session - first
-        part.target = part.target - lo
-        part.prefix_length = part.prefix_length.clone()
-        part._padded = None
         return part
 
     def _column(self, field: str) -> Tensor:
@@ -186,14 +183,14 @@ class PrefixTable(Interaction):
         self._padded = None
 
 
-def prefix_table(config, data: SessionData) -> tuple[PrefixTable, Names, list[tuple[int, int] | None]]:
-    """The instances of all splits in one table.
+def prefix_tables(config, data: SessionData) -> tuple[list[PrefixTable | None], Names]:
+    """The instances of each split in a table of its own, over the clicks of this split alone.
 
     Sessions of one name in two splits are one session to RecBole (its "user"), so they share an id.
 
     Returns:
-        The table, the session names by id (``[0]`` is padding), and the rows ``(start, stop)`` of the training,
-        validation and test instances, None where the data has no such split.
+        The tables of the training, validation and test instances, None where the data has no such split; and the
+        session names by id, ``[0]`` is padding.
 
     Raises:
         UserError: a split has no instance, or ``MAX_ITEM_LIST_LENGTH`` or ``padding`` has an impossible value.
@@ -202,41 +199,44 @@ def prefix_table(config, data: SessionData) -> tuple[PrefixTable, Names, list[tu
     max_length = config["MAX_ITEM_LIST_LENGTH"]
     if not isinstance(max_length, int) or max_length < 1:
         raise UserError(f"MAX_ITEM_LIST_LENGTH: must be a whole number of at least 1, not {max_length!r}")
+    padding, names = resolve_padding(config), FieldNames.of(config)
     splits = {"train": data.train, "valid": data.valid, "test": data.test}
-    present = {name: sessions for name, sessions in splits.items() if sessions is not None}
-
-    clicks = np.concatenate([sessions.items for sessions in present.values()] + [np.zeros(max_length, np.int32)])
-    n_clicks = len(clicks) - max_length
+    present = {split: sessions for split, sessions in splits.items() if sessions is not None}
+    n_clicks = sum(len(sessions.items) for sessions in present.values())
     if n_clicks >= 2**31:
         raise ValueError(f"{n_clicks} clicks; positions are kept as int32")
-    if n_clicks and not 1 <= clicks[:n_clicks].min() <= clicks.max() < len(data.tokens):
-        raise ValueError(f"{data.name}: item ids must lie in 1..{len(data.tokens) - 1}")
-    coded = Names.joined(sessions.ids for sessions in present.values()).text.dictionary_encode()
+    users, session_names = _numbered([sessions.ids for sessions in present.values()])
+    tables: dict[str, PrefixTable] = {}
+    for (split, sessions), ids in zip(present.items(), users):
+        items = sessions.items
+        if len(items) and not 1 <= items.min() <= items.max() < len(data.tokens):
+            raise ValueError(f"{data.name}: item ids must lie in 1..{len(data.tokens) - 1}")
+        # A copy, though the sessions have them already: a view would lead to its neighbours in memory.
+        clicks = np.concatenate([items, np.zeros(max_length, np.int32)]).astype(np.int32, copy=False)
+        arrays = (clicks, sessions.offsets.copy(), ids, *_instances(data.name, split, sessions, max_length))
+        tables[split] = PrefixTable(*map(torch.from_numpy, arrays), max_length, padding, names)
+    return [tables.get(split) for split in splits], session_names
 
-    offsets, parts = [np.zeros(1, np.int64)], []
-    rows: list[tuple[int, int] | None] = []
-    n_sessions = n_instances = 0
-    for name, sessions in splits.items():
-        if sessions is None:
-            rows.append(None)
-            continue
-        session, target, length = _instances(data.name, name, sessions, max_length)
-        base = offsets[-1][-1]
-        parts.append([session + np.int32(n_sessions), target + np.int32(base), length])
-        offsets.append(sessions.offsets[1:] + base)
-        rows.append((n_instances, n_instances + len(session)))
-        n_sessions, n_instances = n_sessions + len(sessions), n_instances + len(session)
-    columns = [torch.from_numpy(np.concatenate(column)) for column in zip(*parts)]
-    table = PrefixTable(
-        torch.from_numpy(clicks.astype(np.int32, copy=False)),
-        torch.from_numpy(np.concatenate(offsets)),
-        torch.from_numpy(coded.indices.to_numpy() + np.int32(1)),
-        *columns,
-        max_length=max_length,
-        padding=resolve_padding(config),
-        names=FieldNames.of(config),
-    )
-    return table, Names.joined([Names([PAD_TOKEN]), Names(coded.dictionary)]), rows
+
+def _numbered(splits: Sequence[Names]) -> tuple[list[np.ndarray], Names]:
+    """Numbers from 1 for the names of each list, int32, and the names by number, padding first. A name that an earlier
+    list has keeps its number; within a list each is a session of its own."""
+    numbers: list[np.ndarray] = []
+    fresh_names = [Names([PAD_TOKEN])]
+    n = 1
+    for i, names in enumerate(splits):
+        known = np.zeros(len(names), np.int32)
+        for earlier, its in zip(splits[:i], numbers):
+            # What is looked up in is held in memory several times over, and later lists are the shorter ones.
+            place = pc.index_in(earlier.text, value_set=names.text)
+            there = place.is_valid().to_numpy(zero_copy_only=False)
+            known[place.drop_null().to_numpy()] = its[there]
+        fresh = known == 0
+        known[fresh] = np.arange(n, n + fresh.sum(), dtype=np.int32)
+        numbers.append(known)
+        fresh_names.append(names if fresh.all() else names.take(fresh))
+        n += int(fresh.sum())
+    return numbers, Names.joined(fresh_names)
 
 
 def resolve_padding(config) -> str:
@@ -267,12 +267,14 @@ def _instances(data_name: str, split: str, sessions: Sessions, max_length: int) 
         raise UserError(
             f"data set {data_name}: no session of the {split} split has a second click, so there is nothing to predict"
         )
-    parts = []
+    columns = [np.empty(sessions.n_instances, np.int32) for _ in range(3)]
+    done = 0
     # Some at a time: what making them takes for a moment is several times what is kept.
     for start in range(0, len(sessions), SESSIONS_AT_ONCE):
         some = sessions.slice(start, min(start + SESSIONS_AT_ONCE, len(sessions)))
         session, target = some.instances()
         length = np.minimum(target - some.offsets[session], max_length)
-        columns = (session + start, target + sessions.offsets[start], length)
-        parts.append([column.astype(np.int32) for column in columns])
-    return [np.concatenate(column) for column in zip(*parts)]
+        rows = slice(done, done := done + len(session))
+        for column, values in zip(columns, (session + start, target + sessions.offsets[start], length)):
+            column[rows] = values
+    return columns

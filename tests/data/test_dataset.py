@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from recbole_tme.data.dataset import SessionDataset
+from recbole_tme.data.names import Names
 from recbole_tme.data.sessions import PAD_TOKEN, SessionData
 
 ATTRIBUTES = [
@@ -157,17 +159,36 @@ def test_sessions_of_one_name_share_an_id():
     assert train.user_num == test.user_num == 3
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6, unique=True), min_size=2, max_size=3))
+def test_numbers_of_sessions_match_a_loop(names):
+    splits = [make_sessions([[1, 2]] * len(own), "s") for own in names]
+    splits = [replace(split, ids=Names([f"s{i}" for i in own])) for split, own in zip(splits, names)]
+    train, test, *valid = splits
+    data = SessionData("tiny", train, test, np.array([PAD_TOKEN, "a", "b"], dtype=object), valid=(valid or [None])[0])
+    number: dict[str, int] = {}
+    dataset = SessionDataset(PlainConfig(), data)
+    for part, split in zip(dataset.build(), (data.train, data.valid, data.test)):
+        if split is not None:
+            assert part.inter_feat.users.tolist() == [number.setdefault(name, len(number) + 1) for name in split.ids]
+    assert list(dataset.session_names) == [PAD_TOKEN, *number]
+
+
+def test_before_it_is_built_it_stands_for_all_splits(both):
+    whole, parts = instances_by_token(both.ours), both.ours.build()
+    assert whole == [row for part in parts for row in instances_by_token(part)]
+    assert both.ours.inter_feat.offsets[-1] == sum(len(part.inter_feat.clicks) - 12 for part in parts)
+
+
 def test_a_split_holds_no_click_of_another(both):
     """Not even behind a view's end, or in the memory a view belongs to: a model must not find the test sessions."""
     data = both.data
     for part, sessions in zip(both.ours.build(), (data.train, data.valid, data.test)):
         table = part.inter_feat
-        session, _ = sessions.instances()
-        first, last = session.min(), session.max()
-        own = sessions.items[sessions.offsets[first] : sessions.offsets[last + 1]]
-        assert table.clicks.tolist() == own.tolist() + [0] * table.max_length
+        assert table.clicks.tolist() == sessions.items.tolist() + [0] * table.max_length
         assert table.clicks.untyped_storage().nbytes() == table.clicks.nbytes
-        assert len(table.users) == len(table.offsets) - 1 == last - first + 1
+        assert len(table.users) == len(table.offsets) - 1 == len(sessions)
+        assert part.splits == []
 
 
 @st.composite
@@ -187,7 +208,7 @@ def test_rows_match_a_loop(sessions, max_length, padding, random):
     config = PlainConfig(MAX_ITEM_LIST_LENGTH=max_length, padding=padding)
     dataset = SessionDataset(config, as_data(sessions)).build()[2]
     expected = loop_instances(sessions)
-    assert len(dataset) == len(expected)
+    assert dataset.inter_feat.session.tolist() == [s for s, _, _ in expected]
     rows = [random.randrange(len(expected)) for _ in range(random.randint(1, 6))]
     batch = dataset[rows]
     kept = [expected[row][1][-max_length:] for row in rows]
