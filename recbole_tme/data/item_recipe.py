@@ -15,10 +15,13 @@ from safetensors.numpy import load, save
 from recbole_tme.data.item_vectors import rows_of
 from recbole_tme.data.text_encoder import encoded
 from recbole_tme.errors import UserError
+from recbole_tme.utils.unit import unit_rows
 
 # The text of an item's columns by column and external item id.
 Values = Mapping[str, Mapping[str, str]]
 Vectors = tuple[Sequence[str], np.ndarray]
+# What rounding leaves of a row of length 1 that is on none of the directions.
+ALMOST_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Words:
                 row[places] = weights
             else:
                 row[:] = weights @ self.directions[places]
-        return unit(made)
+        return unit_rows(made, ALMOST_NOTHING)
 
 
 @dataclass(frozen=True)
@@ -245,11 +248,5 @@ def together(parts: Sequence[np.ndarray], directions: np.ndarray | None, size: i
 
 
 def projected(rows: np.ndarray, directions: np.ndarray | None) -> np.ndarray:
-    """Rows on some directions, of length 1 or 0."""
-    return unit(rows if directions is None else rows @ directions)
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; those of almost no length stay."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 1e-9, length, 1)
+    """Rows on some directions, of length 1, or of almost none where nothing of a row is on them."""
+    return unit_rows(rows if directions is None else rows @ directions, ALMOST_NOTHING)

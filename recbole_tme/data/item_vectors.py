@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_tme.errors import UserError, first_line
+from recbole_tme.utils.unit import unit_rows
 
 
 def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
@@ -38,9 +39,7 @@ def rows_of(ids: Iterable[str], vectors: np.ndarray, items: Iterable[str]) -> np
     """The vectors of some items, rows of length 1, zeros for those that have none, ``[len(items), m]``."""
     number = {name: row for row, name in enumerate(ids)}
     rows = np.array([number.get(str(item), -1) for item in items], dtype=np.int64)
-    made = np.where(rows[:, None] >= 0, vectors[rows], 0.0)
-    length = np.linalg.norm(made, axis=1, keepdims=True)
-    return made / np.where(length > 0, length, 1)
+    return unit_rows(np.where(rows[:, None] >= 0, vectors[rows], 0.0))
 
 
 def holds_vectors(path: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 
 from recbole_tme.errors import UserError, first_line
 from recbole_tme.utils.installing import install_extra
+from recbole_tme.utils.unit import unit_rows
 
 BATCH = 64
 NO_LIMIT = 10**6
@@ -57,9 +58,7 @@ def encoded(folder: Path, texts: Sequence[str]) -> np.ndarray:
     if not np.isfinite(made).all():
         raise UserError(f"item_encoder={folder}: gives vectors that are not finite; use another encoder")
     number = {text: place for place, text in enumerate(distinct)}
-    rows = made[[number.get(text, len(distinct)) for text in texts]]
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1)
+    return unit_rows(made[[number.get(text, len(distinct)) for text in texts]])
 
 
 def _vectors(tokenizer: Any, network: Any, texts: list[str], layout: _Layout) -> np.ndarray:

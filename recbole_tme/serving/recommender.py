@@ -24,11 +24,12 @@ from recbole_tme.serving.index_search import LARGEST_K, UsedIndex, best_first, c
 from recbole_tme.serving.new_items import with_new_items
 from recbole_tme.serving.reasons import Reasons
 from recbole_tme.serving.rules.columns import ItemColumns
-from recbole_tme.serving.rules.compiled import CompiledRules, compiled, fewer, unit_rows
+from recbole_tme.serving.rules.compiled import CompiledRules, compiled, fewer
 from recbole_tme.serving.rules.rules import GivenRules, Rules
 from recbole_tme.serving.saved import SavedModel, build_model, checked_device
 from recbole_tme.serving.selection import batch_size, best_found, check_numbers, top_k, top_k_of_row
 from recbole_tme.utils.hardware import one_thread
+from recbole_tme.utils.unit import unit_rows
 
 if TYPE_CHECKING:
     import pandas as pd

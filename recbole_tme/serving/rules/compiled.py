@@ -224,9 +224,3 @@ def _limit(name: str, most: int, columns: ItemColumns) -> tuple[np.ndarray, int]
 def fewer(k: int, n: int) -> str | None:
     """What is said where rules leave fewer items than were wanted."""
     return f"the rules leave {n} of {k} items" if n < k else None
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
