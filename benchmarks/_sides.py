@@ -75,6 +75,9 @@ class OurSide:
             "show_progress": False,
             "run_dir": str(self.folder),
         }
+        if not model.startswith("recbole:"):
+            # Like with like: RecBole's models have the whole catalogue, and here the default goes by its size.
+            fixed["loss_type"] = "full"
         config = load_config(model, self.data.name, config_dict=fixed | (size or {"embedding_size": SIZE}) | settings)
         place = (self.folder, self.data.name, config.registered_name, config["seed"], config.hash())
         with RunDirectory.create(*place) as directory:

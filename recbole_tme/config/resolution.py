@@ -45,7 +45,7 @@ def resolve(settings: dict[str, Any], given: Mapping[str, Any], model_class: typ
     _check_names(settings)
     _resolve_metrics(settings)
     settings["logger"] = list(dict.fromkeys(_listed(settings["logger"])))
-    _check_loss(settings)
+    _resolve_loss(settings)
     settings["train_neg_sample_args"] = _negatives(settings, given, model_class)
     if hasattr(model_class, "check_settings"):
         model_class.check_settings(settings)
@@ -161,8 +161,13 @@ def _resolve_metrics(settings: dict[str, Any]) -> None:
     settings["valid_metric"] = f"{name}@{k.strip()}"
 
 
-def _check_loss(settings: Mapping[str, Any]) -> None:
+def _resolve_loss(settings: dict[str, Any]) -> None:
+    """Check the loss, and turn ``auto`` into ``full`` where another setting needs the whole catalogue; else the model
+    decides, once it knows how large that is."""
     loss, learner = settings.get("loss_type"), settings["learner"]
+    content = settings.get("item_content") or settings.get("item_vectors")
+    if loss == "auto" and (learner != "adam" or content or settings.get("adv_attack") == "closed_form"):
+        settings["loss_type"] = loss = "full"
     if loss == "BPR" and settings.get("builtin_loss", "own") != "own":
         raise UserError(
             f"builtin_loss: {settings['builtin_loss']} is for softmax over the catalogue, which loss_type: BPR is not; "

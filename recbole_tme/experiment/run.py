@@ -96,7 +96,7 @@ def run(
     with working_in(directory), deterministic(config["reproducibility"]):
         if resume is not None and distributed.is_main():
             directory.write_config(config.plain())
-        introduce(config, protocol, directory)
+        introduce(config, protocol, directory, built[0] if built else None)
         try:
             with blaming_plugin(directory, config, resume is not None), tracking(config, directory) as trackers:
                 metrics = train_and_test(

@@ -23,16 +23,20 @@ from recbole_tme.utils.files import alone_in, writing
 logger = logging.getLogger()
 
 
-def introduce(config: SessionConfig, protocol: Protocol, directory: RunDirectory) -> None:
-    """Say what is about to be trained, where and on what."""
+def introduce(
+    config: SessionConfig, protocol: Protocol, directory: RunDirectory, model: torch.nn.Module | None = None
+) -> None:
+    """Say what is about to be trained, where and on what, and that the model chose another loss than the usual one."""
     logger.info("run directory: %s", directory.path)
     if not distributed.is_main():
         return
     threads = torch.get_num_threads()
     device = config["device"].type if config["device"].type != "cpu" else f"CPU, {threads} thread{'s'[: threads != 1]}"
+    loss = getattr(model, "loss_type", "full") if config["loss_type"] == "auto" else "full"
+    named = "" if loss == "full" else f", loss_type: {loss}"
     terminal.say_folded(
         f"{config.registered_name} on {config['dataset']}, seed {config['seed']}: {protocol.train_instances:,} "
-        f"training instances, {protocol.items:,} items, {device}",
+        f"training instances, {protocol.items:,} items, {device}{named}",
         indent="  ",
     )
     terminal.say(f"run directory: {directory.path}")

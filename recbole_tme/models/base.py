@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ from recbole_tme.utils.hardware import has_fast_bfloat16
 
 # What the catalogue-wide cross entropy is taken over: all of it, sampled negatives, or buckets of hard ones.
 LOSS_TYPES = ("full", "sampled", "scalable")
+# A step with sampled negatives is the quicker one where the catalogue has so many times their number of items.
+WORTH_SAMPLING = 8
 
 
 class Encoded(NamedTuple):
@@ -74,6 +77,24 @@ def loss_precision(name: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if name == "bf16" else None
 
 
+def chosen_loss(name: str, n_items: int, n_sampled: int, known: Collection[str] = LOSS_TYPES) -> str:
+    """The loss that a model is trained with.
+
+    Args:
+        name: one of :data:`LOSS_TYPES`, or ``auto``.
+        n_items: items of the catalogue, without padding.
+        n_sampled: negatives of ``sampled``.
+        known: what the model has.
+
+    Returns:
+        One of :data:`LOSS_TYPES`. For ``auto``: ``sampled`` for a catalogue of :data:`WORTH_SAMPLING` times
+        ``n_sampled`` items or more, where the model has it; else ``full``.
+    """
+    if name != "auto":
+        return name
+    return "sampled" if n_items >= WORTH_SAMPLING * n_sampled and "sampled" in known else "full"
+
+
 def named(loss: Tensor | tuple[Tensor, ...]) -> dict[str, Tensor]:
     """What a RecBole model's ``calculate_loss`` returns, by name: one loss, or a tuple whose parts are numbered."""
     if isinstance(loss, tuple):
@@ -109,9 +130,9 @@ class SessionRecommender(SequentialRecommender):
         super().__init__(config, dataset)
         self.embedding_size = config["embedding_size"]
         self.loss_precision = loss_precision(config["loss_precision"], config["device"])
-        self.loss_type = config["loss_type"]
         own_loss = type(self).recommendation_loss is not SessionRecommender.recommendation_loss
         known = self.loss_types if own_loss else LOSS_TYPES
+        self.loss_type = chosen_loss(config["loss_type"], self.n_items - 1, config["n_sampled"], known)
         if self.loss_type not in known:
             raise UserError(
                 f"loss_type: {self.loss_type} does not fit {type(self).__name__}, which has a loss of its own; set "

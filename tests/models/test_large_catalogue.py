@@ -8,6 +8,7 @@ from helpers.run_results import Stop, only_run, results, stop_after
 
 from recbole_tme.cli import main
 from recbole_tme.config.load import load_config
+from recbole_tme.config.result_settings import settings_hash
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.data.synthetic import toy
@@ -110,10 +111,51 @@ def test_stock_recbole_trains_them_too():
     assert type(plain.optimizer) is torch.optim.Adam
 
 
+# The workbench has 40 items, which is 8 times 5; the data set called toy has 80.
+CHOSEN = [
+    ({"n_sampled": 5}, "sampled"),
+    ({"n_sampled": 6}, "full"),
+    ({"n_sampled": 5, "learner": "sgd"}, "full"),
+    ({"n_sampled": 5, "loss_type": "full"}, "full"),
+    ({"n_sampled": 100, "loss_type": "sampled"}, "sampled"),
+]
+
+
+@pytest.mark.parametrize("model", ["SRGNN", "DANSeR", "ATSRec+TMEGNN"])
+@pytest.mark.parametrize(("settings", "loss"), CHOSEN)
+def test_the_loss_goes_by_the_size_of_the_catalogue(model, settings, loss):
+    built = Workbench(model, settings).build()
+    assert (built.loss_type, built.item_embedding.sparse) == (loss, loss == "sampled")
+
+
+def test_an_attack_on_the_full_softmax_has_it():
+    assert Workbench("ATSRec+SRGNN", {"n_sampled": 5, "adv_attack": "closed_form"}).build().loss_type == "full"
+
+
+@pytest.mark.parametrize(("n_sampled", "loss"), [(10, "sampled"), (11, "full")])
+def test_the_chosen_loss_is_the_named_one_and_is_told_where_it_is_unusual(n_sampled, loss, capsys):
+    def metrics(where, **settings):
+        settings |= SMALL["SRGNN"] | {"n_sampled": n_sampled, "epochs": 1, "run_dir": where}
+        return run(load_config("SRGNN", "toy", config_dict=settings)).read_metrics()
+
+    chosen, told = metrics("chosen"), capsys.readouterr()
+    named = metrics("named", loss_type=loss)
+    assert chosen["test"] == named["test"] and chosen["slices"] == named["slices"]
+    assert ("loss_type: sampled" in " ".join((told.out + told.err).split())) == (loss == "sampled")
+
+
+def test_settings_of_another_loss_make_no_other_run():
+    settings = {"loss_type": "full", "n_sampled": 8192, "n_buckets": 48, "epochs": 3}
+    assert settings_hash(settings) == settings_hash(settings | {"n_sampled": 5, "n_buckets": 2})
+    for loss, key in [("auto", "n_sampled"), ("sampled", "n_sampled"), ("scalable", "n_buckets"), ("full", "epochs")]:
+        settings["loss_type"] = loss
+        assert settings_hash(settings) != settings_hash(settings | {key: 7}), loss
+
+
 REFUSED = [
-    (["--model=DANSeR", "--loss_type=scalable"], ["loss_type", "full, sampled"]),
+    (["--model=DANSeR", "--loss_type=scalable"], ["loss_type", "auto, full, sampled"]),
     (["--model=SRGNN", "--loss_type=sampled", "--learner=sgd"], ["learner: sgd", "set learner: adam"]),
-    (["--model=SRGNN", "--loss_type=CE"], ["loss_type", "full, sampled, scalable"]),
+    (["--model=SRGNN", "--loss_type=CE"], ["loss_type", "auto, full, sampled, scalable"]),
     (["--model=recbole:GRU4Rec", "--loss_type=sampled"], ["loss_type", "CE or BPR"]),
     (["--model=SRGNN", "--loss_type=sampled", "--n_sampled=0"], ["n_sampled", "[1, inf)"]),
     (["--model=TMEGNN", "--mining_subset=1"], ["mining_subset", "[2, inf)"]),
@@ -127,7 +169,7 @@ def test_what_does_not_fit_together_is_refused_in_one_line(arguments, words, cap
     assert all(word in line for word in words), line
 
 
-def test_a_model_with_a_loss_of_its_own_is_refused(tmp_path, capsys):
+def test_a_model_with_a_loss_of_its_own_is_trained_with_no_other(tmp_path, capsys):
     plugin = tmp_path / "own_loss.py"
     plugin.write_text(
         "from recbole_tme.models.srgnn import SRGNN\n\n\n"
@@ -135,8 +177,13 @@ def test_a_model_with_a_loss_of_its_own_is_refused(tmp_path, capsys):
         "    def recommendation_loss(self, encoded, target):\n"
         "        return super().recommendation_loss(encoded, target)\n"
     )
-    assert main([f"--plugin={plugin}", "--model=OwnLoss", "--dataset=toy", "--loss_type=sampled"]) == 2
+    arguments = [f"--plugin={plugin}", "--model=OwnLoss", "--dataset=toy", "--n_sampled=5", "--epochs=1"]
+    assert main([*arguments, "--loss_type=sampled"]) == 2
     assert "OwnLoss" in capsys.readouterr().err.splitlines()[-1]
+    # Left to itself, it keeps the loss that it has.
+    assert main([*arguments]) == 0
+    told = capsys.readouterr()
+    assert "loss_type" not in told.out + told.err
 
 
 def test_mining_in_a_subset_scales_the_window_and_leaves_the_loss_alone():
