@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_tme.errors import UserError, WrongResult
 from recbole_tme.models.foundation import InputType, SequentialRecommender
+from recbole_tme.models.loss_choice import LOSS_TYPES, chosen_loss
 from recbole_tme.nn.item_content import add_content, fix_content
 from recbole_tme.nn.losses import catalogue_cross_entropy
 from recbole_tme.nn.readout import shares
@@ -17,11 +17,6 @@ from recbole_tme.nn.row_optim import RowEmbedding
 from recbole_tme.nn.sampled_losses import bucketed_cross_entropy, rank_in_subset, sampled_cross_entropy
 from recbole_tme.nn.scoring import inner_products
 from recbole_tme.utils.hardware import has_fast_bfloat16
-
-# What the catalogue-wide cross entropy is taken over: all of it, sampled negatives, or buckets of hard ones.
-LOSS_TYPES = ("full", "sampled", "scalable")
-# A step with sampled negatives is the quicker one where the catalogue has so many times their number of items.
-WORTH_SAMPLING = 8
 
 
 class Encoded(NamedTuple):
@@ -75,24 +70,6 @@ def loss_precision(name: str, device: torch.device) -> torch.dtype | None:
     if name == "auto":
         name = "bf16" if has_fast_bfloat16(device) else "fp32"
     return torch.bfloat16 if name == "bf16" else None
-
-
-def chosen_loss(name: str, n_items: int, n_sampled: int, known: Collection[str] = LOSS_TYPES) -> str:
-    """The loss that a model is trained with.
-
-    Args:
-        name: one of :data:`LOSS_TYPES`, or ``auto``.
-        n_items: items of the catalogue, without padding.
-        n_sampled: negatives of ``sampled``.
-        known: what the model has.
-
-    Returns:
-        One of :data:`LOSS_TYPES`. For ``auto``: ``sampled`` for a catalogue of :data:`WORTH_SAMPLING` times
-        ``n_sampled`` items or more, where the model has it; else ``full``.
-    """
-    if name != "auto":
-        return name
-    return "sampled" if n_items >= WORTH_SAMPLING * n_sampled and "sampled" in known else "full"
 
 
 def named(loss: Tensor | tuple[Tensor, ...]) -> dict[str, Tensor]:

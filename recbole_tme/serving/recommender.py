@@ -28,6 +28,7 @@ from recbole_tme.serving.rules.compiled import CompiledRules, compiled, fewer
 from recbole_tme.serving.rules.rules import GivenRules, Rules
 from recbole_tme.serving.saved import SavedModel, build_model, checked_device
 from recbole_tme.serving.selection import batch_size, best_found, check_numbers, top_k, top_k_of_row
+from recbole_tme.serving.vectors import vectors_of
 from recbole_tme.utils.hardware import one_thread
 from recbole_tme.utils.unit import unit_rows
 
@@ -281,14 +282,9 @@ class Recommender:
     @cached_property
     def _vectors(self) -> np.ndarray | None:
         """Item vectors without padding, of length 1; None where the model has none."""
-        with torch.no_grad(), self._lock:
-            if isinstance(self.model, SessionRecommender):
-                table = self.model.item_vectors()
-            elif isinstance(getattr(self.model, "item_embedding", None), torch.nn.Embedding):
-                table = self.model.item_embedding.weight
-            else:
-                return None
-            return unit_rows(table[1 : len(self.items) + 1].detach().cpu().float().numpy())
+        with self._lock:
+            vectors = vectors_of(self.model, len(self.items))
+        return None if vectors is None else unit_rows(vectors)
 
     def _best(self, sessions: Sequence[list[int]], k: int, exclude_seen: bool) -> Iterator[Best]:
         """Places in the catalogue and scores of each session's best items."""

@@ -24,17 +24,24 @@ def item_vectors(saved: SavedModel) -> np.ndarray:
     Raises:
         UserError: the model has no item vectors.
     """
-    model = build_model(saved, torch.device("cpu"))
-    with torch.no_grad():
-        embedding = getattr(model, "item_embedding", None)
-        if isinstance(model, SessionRecommender):
-            table = model.item_vectors()
-        elif isinstance(embedding, nn.Embedding):
-            table = embedding.weight
-        else:
-            raise UserError(f"model {saved.name} has no item vectors")
-        # Row 0 is the padding; some of RecBole's models have a row for a mask behind the last item.
-        return table[1 : len(saved.items.ids) + 1].detach().cpu().float().numpy()
+    vectors = vectors_of(build_model(saved, torch.device("cpu")), len(saved.items.ids))
+    if vectors is None:
+        raise UserError(f"model {saved.name} has no item vectors")
+    return vectors
+
+
+@torch.no_grad()
+def vectors_of(model: nn.Module, n_items: int) -> np.ndarray | None:
+    """The item vectors of a model in memory, float32 ``[n_items, d]``; None where it has none."""
+    embedding = getattr(model, "item_embedding", None)
+    if isinstance(model, SessionRecommender):
+        table = model.item_vectors()
+    elif isinstance(embedding, nn.Embedding):
+        table = embedding.weight
+    else:
+        return None
+    # Row 0 is the padding; some of RecBole's models have a row for a mask behind the last item.
+    return table[1 : n_items + 1].detach().cpu().float().numpy()
 
 
 def export_vectors(saved: SavedModel, out: Path) -> tuple[int, int]:
