@@ -73,18 +73,18 @@ class PrefixTable(Interaction):
     @classmethod
     def joined(cls, tables: Sequence[PrefixTable]) -> PrefixTable:
         """The instances of several tables, one after the other, over the clicks of all of them."""
-        first = tables[0]
-        columns: list[list[Tensor]] = [[], [], [], [], [], []]
+        parts = []
         n_clicks = n_sessions = 0
         for table in tables:
-            offsets, clicks = table.offsets, table.clicks[: len(table.clicks) - table.max_length]
-            starts = offsets[1 if n_sessions else 0 :] + n_clicks
-            rows = (table.session + n_sessions, table.target + n_clicks, table.prefix_length)
-            for column, values in zip(columns, (clicks, starts, table.users, *rows)):
-                column.append(values)
+            clicks = table.clicks[: len(table.clicks) - table.max_length]
+            starts = table.offsets[1 if parts else 0 :] + n_clicks
+            session, target = table.session + n_sessions, table.target + n_clicks
+            parts.append((clicks, starts, table.users, session, target, table.prefix_length))
             n_clicks, n_sessions = n_clicks + len(clicks), n_sessions + len(table.users)
-        columns[0].append(first.clicks.new_zeros(first.max_length))
-        return cls(*map(torch.cat, columns), first.max_length, first.padding, first.names)
+        first = tables[0]
+        clicks, *others = map(torch.cat, zip(*parts))
+        clicks = torch.cat([clicks, clicks.new_zeros(first.max_length)])
+        return cls(clicks, *others, first.max_length, first.padding, first.names)
 
     @property
     def interaction(self):
