@@ -15,22 +15,14 @@ NOT_IN_HASH = {
 }
 # Keys that are younger than runs that are kept: with these values such a run differs by nothing from one without them.
 YOUNGER: dict[str, Any] = {"eval_sample": None}
-# Keys of one loss_type, which change nothing with another; with auto they may.
-OF_LOSS = {
-    **dict.fromkeys(("n_sampled", "in_batch_negatives"), "sampled"),
-    **dict.fromkeys(("n_buckets", "bucket_sessions", "bucket_items"), "scalable"),
-}
 
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those settings that may change a run's results, the seed among them."""
-    loss = settings.get("loss_type")
     return {
         key: value
         for key, value in settings.items()
-        if key not in NOT_IN_HASH
-        and not (key in YOUNGER and value == YOUNGER[key])
-        and not (key in OF_LOSS and loss not in ("auto", OF_LOSS[key]))
+        if key not in NOT_IN_HASH and not (key in YOUNGER and value == YOUNGER[key])
     }
 
 

@@ -14,6 +14,11 @@ from recbole_tme.utils.files import write_atomically
 
 MARK = "# Measured"
 METRICS = ("hit@10", "mrr@10", "hit@20", "mrr@20")
+# Keys of one loss_type, which change nothing with another; with auto they may.
+OF_LOSS = {
+    **dict.fromkeys(("n_sampled", "in_batch_negatives"), "sampled"),
+    **dict.fromkeys(("n_buckets", "bucket_sessions", "bucket_items"), "scalable"),
+}
 
 
 def write_figures(folder: Path, results: Sequence[dict]) -> None:
@@ -55,9 +60,10 @@ def one_per_seed(results: Iterable[dict]) -> list[dict]:
 
 def is_run_of(result: dict, wanted: dict) -> bool:
     """Whether a result was made with these settings, whatever the seed; settings that are younger than it do not
-    count."""
+    count, nor those of a loss that neither has."""
     settings = result.get("settings")
     if not settings:
         return False
     shared = (set(settings) & set(wanted)) - {"seed"}
+    shared -= {key for key, loss in OF_LOSS.items() if wanted.get("loss_type") not in ("auto", loss)}
     return {"model", "dataset"} <= shared and all(settings[key] == wanted[key] for key in shared)

@@ -8,14 +8,16 @@ from helpers.run_results import Stop, only_run, results, stop_after
 
 from recbole_tme.cli import main
 from recbole_tme.config.load import load_config
-from recbole_tme.config.result_settings import settings_hash
+from recbole_tme.config.result_settings import result_settings
 from recbole_tme.data.dataset import SessionDataset
 from recbole_tme.data.loader import build_loaders
 from recbole_tme.data.synthetic import toy
 from recbole_tme.evaluation import ranks
 from recbole_tme.evaluation.ranks import rank_all
+from recbole_tme.evaluation.summary import distinct_names, shared_settings
 from recbole_tme.experiment.run import run
 from recbole_tme.nn.row_optim import RowAdam
+from recbole_tme.report.experiments import is_run_of
 from recbole_tme.testing import Workbench, check_model
 
 SMALL = {
@@ -144,12 +146,17 @@ def test_the_chosen_loss_is_the_named_one_and_is_told_where_it_is_unusual(n_samp
     assert ("loss_type: sampled" in " ".join((told.out + told.err).split())) == (loss == "sampled")
 
 
-def test_settings_of_another_loss_make_no_other_run():
-    settings = {"loss_type": "full", "n_sampled": 8192, "n_buckets": 48, "epochs": 3}
-    assert settings_hash(settings) == settings_hash(settings | {"n_sampled": 5, "n_buckets": 2})
+def test_settings_of_another_loss_tell_no_result_from_an_experiment_and_runs_apart():
+    settings = {"model": "SRGNN", "dataset": "toy", "loss_type": "full", "n_sampled": 8192, "n_buckets": 48}
+    settings["epochs"] = 3
+    assert is_run_of({"settings": settings}, settings | {"n_sampled": 5, "n_buckets": 2})
     for loss, key in [("auto", "n_sampled"), ("sampled", "n_sampled"), ("scalable", "n_buckets"), ("full", "epochs")]:
         settings["loss_type"] = loss
-        assert settings_hash(settings) != settings_hash(settings | {key: 7}), loss
+        assert not is_run_of({"settings": settings}, settings | {key: 7}), loss
+    # Two samples' runs are of two settings, also beside one with the full loss, which has no use for the key.
+    three = [{"loss_type": "sampled", "n_sampled": 5}, {"loss_type": "sampled", "n_sampled": 6}, {"loss_type": "full"}]
+    kept = [result_settings(load_config("SRGNN", "toy", config_dict=one).plain()) for one in three]
+    assert len(set(distinct_names(["SRGNN"] * 3, shared_settings(["SRGNN"] * 3, kept)))) == 3
 
 
 REFUSED = [
