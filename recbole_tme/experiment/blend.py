@@ -15,13 +15,14 @@ from recbole_tme.config.result_settings import result_settings
 from recbole_tme.data.sessions import SessionData
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation.beyond_accuracy import asked_for, measured
+from recbole_tme.evaluation.metrics import METRICS, metric_key
 from recbole_tme.evaluation.protocol import Protocol, trained_on
 from recbole_tme.evaluation.ranks import rank_all
 from recbole_tme.evaluation.summary import shown_name, shown_value
 from recbole_tme.experiment.loading import Loaders, build_model
 from recbole_tme.experiment.surroundings import tell
 from recbole_tme.models.blend import Blend, is_training_free, member_chances
-from recbole_tme.nn.blending import Candidates, mix_chances, mixture_weights, ranked_weights
+from recbole_tme.nn.blending import Candidates, mix_chances, mixture_weights, searched_weights
 from recbole_tme.recbole_patches.stock import config_to_plain
 from recbole_tme.runs.checkpoint import check_catalogue, load_checkpoint, read_weights, restore_model
 from recbole_tme.runs.directory import RunDirectory
@@ -29,8 +30,9 @@ from recbole_tme.runs.find import finished_run
 
 # Validation instances that the weights are learned on, evenly spread; there are some three per member to learn.
 LEARNED_ON = 20_000
-# Of these, so many for the weights with the best ranks, each with the items that a member puts first.
-RANKED_ON, FIRST_ITEMS = 5_000, 100
+# Of these, so many for the weights with the best ranks, each with the items that a member puts first: so many times the
+# length of the list that is judged.
+RANKED_ON, LISTS = 10_000, 3
 # Scores that are held at a time: 64 MB of float32.
 SCORES_AT_ONCE = 2**24
 TEMPERATURES = (0.8, 1.0, 1.25, 1.6, 2.0)
@@ -101,7 +103,7 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
     model, loaders = build_model(config, data)
     for member, run in zip(model.members, runs):
         restore_model(member, {"state_dict": _selected_weights(run, config)}, run.path)
-    learn_weights(model.eval(), loaders[1].dataset)
+    learn_weights(model.eval(), loaders[1].dataset, config["valid_metric"])
     for what, weights in zip(("repeating", "the session's items", "new items"), model.weights.tolist()):
         tell(f"weights for {what}: {', '.join(f'{weight:.3f}' for weight in weights)}")
     beyond = asked_for(config, loaders[0].dataset)
@@ -122,13 +124,15 @@ def blend(config: SessionConfig, data: SessionData, protocol: Protocol, director
 
 
 @torch.no_grad()
-def learn_weights(model: Blend, valid) -> None:
+def learn_weights(model: Blend, valid, metric: str) -> None:
     """Set a blend's temperatures to those under which the targets of validation are likeliest, and then its weights to
     those under which they rank best.
 
     Args:
         model: in evaluation mode, its members not trained on validation.
         valid: the data set of the validation instances.
+        metric: what ranks are judged by, with its K, such as MRR@20. Beside it counts whether a target is among the
+            first K at all: few first places decide about MRR, and the search would follow their chance.
     """
     rows = np.unique(np.linspace(0, len(valid) - 1, min(LEARNED_ON, len(valid))).astype(np.int64))
     size = max(1, SCORES_AT_ONCE // model.n_items)
@@ -153,25 +157,36 @@ def learn_weights(model: Blend, valid) -> None:
         model.temperatures[place] = temperatures[best]
         chosen.append(chances[best])
     where, given = torch.stack([each[:, 0] for each in chosen], 1), torch.stack([each[:, 1] for each in chosen], 1)
-    model.weights[0] = mixture_weights(where)
-    model.weights[1] = mixture_weights(given[is_repeat])
-    model.weights[2] = mixture_weights(given[~is_repeat])
-    if len(model.members) > 1:
-        # The likeliest weights are where the search begins: they favour members that give a little to every target.
-        some = rows[:: -(-len(rows) // RANKED_ON)]
-        model.weights.copy_(ranked_weights(candidates_of(model, valid, some), model.weights))
+    likeliest = torch.stack(
+        [mixture_weights(where), mixture_weights(given[is_repeat]), mixture_weights(given[~is_repeat])]
+    )
+    model.weights.copy_(likeliest)
+    if len(model.members) == 1:
+        return
+    name, k = metric_key(metric).split("@")
+    some = rows[:: -(-len(rows) // RANKED_ON)]
+    candidates = candidates_of(model, valid, some, LISTS * int(k))
+
+    def worth(ranks: torch.Tensor) -> float:
+        found = ranks.cpu().numpy()
+        return float((METRICS[name](found, int(k)) + METRICS["hit"](found, int(k))).mean())
+
+    equal = torch.full_like(model.weights, 1 / len(model.members))
+    alone = torch.eye(len(model.members), device=device).unsqueeze(1).expand(-1, 3, -1)
+    model.weights.copy_(searched_weights(candidates, worth, [equal, model.weights.clone(), *alone]))
 
 
-def candidates_of(model: Blend, valid, rows: np.ndarray) -> Candidates:
+def candidates_of(model: Blend, valid, rows: np.ndarray, first: int) -> Candidates:
     """What the members of a blend say of the targets of some validation instances and of the items each puts first.
 
     Args:
         model: the blend, with its temperatures.
         valid: the data set of the validation instances.
         rows: which of them.
+        first: how many items of each member.
     """
     found = []
-    size, first = max(1, SCORES_AT_ONCE // model.n_items), min(FIRST_ITEMS, model.n_items - 1)
+    size, first = max(1, SCORES_AT_ONCE // model.n_items), min(first, model.n_items - 1)
     for start in range(0, len(rows), size):
         batch = valid.inter_feat[torch.from_numpy(rows[start : start + size])].to(model.weights.device)
         item_seq, target = batch[model.ITEM_SEQ], batch[model.POS_ITEM_ID]

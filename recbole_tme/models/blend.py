@@ -24,7 +24,7 @@ class Blend(SequentialRecommender):
     weights of their own, under which the targets of validation rank best. Nothing else is trained: the members'
     weights are those of their runs, and are part of this model's state.
 
-    Source: linear opinion pools (Stone, 1961); weights by expectation maximisation, then by the targets' smooth ranks.
+    Source: linear opinion pools (Stone, 1961); weights by a search for the best ranks on validation.
     """
 
     input_type = InputType.POINTWISE

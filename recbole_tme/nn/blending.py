@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from recbole_tme.nn.losses import smooth_rank
-
 STEPS = 200
-# Of the search for the weights with the best ranks: steps, their size, and the width of a smooth rank's steps, in the
-# log of a chance.
-RANK_STEPS, RANK_RATE, RANK_WIDTH = 150, 0.05, 0.3
-LEAST_WEIGHT = 1e-3
+# What a step of the search for the best ranks gives to one member, or takes from it; the longest first.
+SHARES = (0.5, 0.25, 0.1, 0.05)
 
 
 class Chances(NamedTuple):
@@ -119,32 +115,68 @@ class Candidates(NamedTuple):
     counts: Tensor
 
 
-def ranked_weights(candidates: Candidates, start: Tensor) -> Tensor:
-    """The weights of a mixture under which the first candidate of each session ranks best: the mean log of its smooth
-    rank is minimised by gradient descent.
+def candidate_ranks(candidates: Candidates, weights: Tensor) -> Tensor:
+    """The rank of each session's first candidate in a mixture, among its candidates.
 
     Args:
         candidates: the target comes first.
-        start: weights to begin with, ``[3, M]``, as for :func:`mix_chances`.
+        weights: ``[3, M]``, as for :func:`mix_chances`.
+
+    Returns:
+        ``[n]``, 1 = best; equal chances share their mean rank. Infinite where the mixture gives the target no chance:
+        all other items of the catalogue would share its place.
+    """
+    where, own, new = weights
+    repeat = (candidates.repeat @ where).unsqueeze(1)
+    mixed = torch.where(
+        candidates.is_own, repeat * (candidates.chance @ own), (1 - repeat) * (candidates.chance @ new)
+    ).masked_fill(~candidates.counts, -1.0)
+    target, others = mixed[:, :1], mixed[:, 1:]
+    rank = 1.0 + (others > target).sum(1) + (others == target).sum(1) / 2
+    return rank.masked_fill(target.squeeze(1) <= 0, torch.inf)
+
+
+def searched_weights(
+    candidates: Candidates, value: Callable[[Tensor], float], starts: Sequence[Tensor]
+) -> Tensor:
+    """The weights of a mixture under which the ranks of the first candidates are worth most.
+
+    A hill is climbed from the best start: a share of a row's weight goes to one member, or is taken from it, for as
+    long as that is worth more, with smaller shares in the end. Of weights that are worth the same, the first are kept.
+
+    Args:
+        candidates: the target comes first.
+        value: what ranks ``[n]`` (:func:`candidate_ranks`) are worth.
+        starts: weights to begin with, ``[3, M]`` each, as for :func:`mix_chances`.
 
     Returns:
         ``[3, M]``; each row adds up to 1.
 
-    Source: direct optimisation of a smooth rank (Qin, Liu and Li, 2010).
+    Source: coordinate search (Hooke and Jeeves, 1961).
     """
-    tiny = torch.finfo(candidates.chance.dtype).tiny
-    target = torch.zeros(len(candidates.repeat), dtype=torch.long, device=start.device)
-    with torch.enable_grad():
-        logits = start.clamp(min=LEAST_WEIGHT).log().requires_grad_()
-        optimizer = torch.optim.Adam([logits], lr=RANK_RATE)
-        for _ in range(RANK_STEPS):
-            where, own, new = logits.softmax(1)
-            repeat = (candidates.repeat @ where).unsqueeze(1)
-            mixed = torch.where(
-                candidates.is_own, repeat * (candidates.chance @ own), (1 - repeat) * (candidates.chance @ new)
-            )
-            scores = mixed.clamp(min=tiny).log().masked_fill(~candidates.counts, -torch.inf)
-            optimizer.zero_grad()
-            smooth_rank(scores, target, RANK_WIDTH).log().mean().backward()
-            optimizer.step()
-    return logits.detach().softmax(1)
+
+    def worth(weights: Tensor) -> float:
+        return value(candidate_ranks(candidates, weights))
+
+    best = max(starts, key=worth)
+    most = worth(best)
+    for share in SHARES:
+        is_better = True
+        while is_better:
+            is_better = False
+            for row in range(len(best)):
+                for moved in _moves(best[row], share):
+                    weights = best.clone()
+                    weights[row] = moved
+                    worth_now = worth(weights)
+                    if worth_now > most:
+                        best, most, is_better = weights, worth_now, True
+    return best
+
+
+def _moves(weights: Tensor, share: float) -> Iterator[Tensor]:
+    """A row of weights ``[M]`` with a share of all of them given to one member, or with a share of one's taken away."""
+    for member in torch.eye(len(weights), dtype=weights.dtype, device=weights.device):
+        yield (1 - share) * weights + share * member
+        less = weights * (1 - share * member)
+        yield less / less.sum()

@@ -11,10 +11,12 @@ from recbole_tme.cli import main
 from recbole_tme.comparison.plan import plan
 from recbole_tme.config.load import load_config, parse_overrides
 from recbole_tme.errors import UserError
+from recbole_tme.evaluation.metrics import evaluate
 from recbole_tme.evaluation.ranks import Ranks, rank_all
 from recbole_tme.experiment import blend as blend_module
 from recbole_tme.experiment.loading import load_run
 from recbole_tme.experiment.run import run
+from recbole_tme.nn.blending import candidate_ranks
 from recbole_tme.runs.checkpoint import load_checkpoint, read_weights
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.serving.bundle import write_bundle
@@ -80,9 +82,9 @@ def test_its_weights_are_learned_with_members_that_have_not_seen_validation(fold
     seen = []
     learn = blend_module.learn_weights
 
-    def spy(model, valid):
+    def spy(model, valid, metric):
         seen.append({name: value.clone() for name, value in model.members[0].state_dict().items()})
-        learn(model, valid)
+        learn(model, valid, metric)
 
     monkeypatch.setattr(blend_module, "learn_weights", spy)
     made = quick_run(folder, "Blend", retrain=True, members=[str(members[0].path)])
@@ -97,9 +99,39 @@ def test_test_sessions_do_not_move_the_weights(blended, folder, members, monkeyp
     loaded = load_run(blended.path)
     other = blend_module.learn_weights
     seen = []
-    monkeypatch.setattr(blend_module, "learn_weights", lambda m, valid: seen.append(len(valid)) or other(m, valid))
+    monkeypatch.setattr(blend_module, "learn_weights", lambda m, valid, _: seen.append(len(valid)) or other(m, valid, _))
     quick_run(folder, "Blend", retrain=True, members=[str(members[0].path)])
     assert seen == [len(loaded.loaders[1].dataset)] != [len(loaded.loaders[2].dataset)]
+
+
+def test_its_weights_are_judged_by_the_ranks_that_the_blend_will_have(blended):
+    loaded = load_run(blended.path)
+    model, valid = loaded.model, loaded.loaders[1].dataset
+    with torch.no_grad():
+        candidates = blend_module.candidates_of(model, valid, np.arange(len(valid)), model.n_items)
+    found = candidate_ranks(candidates, model.weights)
+    has_chance = found.isfinite().numpy()
+    wanted = rank_all(model, loaded.loaders[1], loaded.config["device"]).rank
+    assert has_chance.any()
+    np.testing.assert_allclose(found.numpy()[has_chance], wanted[has_chance], atol=1)
+    assert np.mean(found.numpy()[has_chance] == wanted[has_chance]) > 0.95
+
+
+def test_its_weights_are_worth_more_on_validation_than_equal_ones_or_one_member(blended):
+    """By what they were searched for: MRR@20 and the share of targets among the first 20."""
+    loaded = load_run(blended.path)
+    model, loader = loaded.model, loaded.loaders[1]
+    blend_module.learn_weights(model, loader.dataset, "MRR@20")
+
+    def worth():
+        found = evaluate(rank_all(model, loader, loaded.config["device"]), 20, ["Hit", "MRR"])
+        return sum(found.values())
+
+    searched, learned = worth(), model.weights.clone()
+    for other in (torch.full((3, 3), 1 / 3), *torch.eye(3).unsqueeze(1).expand(-1, 3, -1)):
+        model.weights.copy_(other)
+        assert searched > worth() - 1e-6
+    model.weights.copy_(learned)
 
 
 def test_it_is_recommended_bundled_and_compared(blended, members, folder, capsys):
