@@ -171,6 +171,8 @@ def _is_installed(word: str) -> bool:
 
 def _placeholders(word: str, folder: Path) -> str:
     """``<run>`` and ``<another>`` as the newest run that has results of its own, ``<id>`` as the newest study."""
+    if ">," in word:
+        return ",".join(_placeholders(part, folder) for part in word.split(","))
     found = re.fullmatch(r"(--[\w-]+=)?(.*)<(run|another|id)>(.*)", word)
     if found is None:
         assert "<" not in word, f"{word}: what does it stand for?"
