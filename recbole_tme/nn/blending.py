@@ -136,9 +136,7 @@ def candidate_ranks(candidates: Candidates, weights: Tensor) -> Tensor:
     return rank.masked_fill(target.squeeze(1) <= 0, torch.inf)
 
 
-def searched_weights(
-    candidates: Candidates, value: Callable[[Tensor], float], starts: Sequence[Tensor]
-) -> Tensor:
+def searched_weights(candidates: Candidates, value: Callable[[Tensor], float], starts: Sequence[Tensor]) -> Tensor:
     """The weights of a mixture under which the ranks of the first candidates are worth most.
 
     A hill is climbed from the best start: a share of a row's weight goes to one member, or is taken from it, for as

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from recbole_tme.nn.unit import unit_rows
+
 # Items compared with the whole table, where it has more: all pairs of 60,000 items take minutes.
 ANCHORS = 5_000
 # Similarities held at once.
@@ -108,12 +110,6 @@ def item_vectors(model: nn.Module, n_items: int) -> Tensor | None:
     found = [table for name, table in tables.items() if name.rpartition(".")[2] == "item_embedding"]
     found = found or [table for table in tables.values() if table.num_embeddings == n_items]
     return found[0].weight.detach()[1:n_items] if len(found) == 1 else None
-
-
-def unit_rows(vectors: Tensor) -> Tensor:
-    """Rows divided by their norms; a row of zeros stays one, so that its cosine with any other is 0."""
-    norm = vectors.norm(dim=1, keepdim=True)
-    return vectors / torch.where(norm > 0, norm, 1)
 
 
 def mean_cosine(vectors: Tensor) -> float:

@@ -99,7 +99,9 @@ def test_test_sessions_do_not_move_the_weights(blended, folder, members, monkeyp
     loaded = load_run(blended.path)
     other = blend_module.learn_weights
     seen = []
-    monkeypatch.setattr(blend_module, "learn_weights", lambda m, valid, _: seen.append(len(valid)) or other(m, valid, _))
+    monkeypatch.setattr(
+        blend_module, "learn_weights", lambda m, valid, _: seen.append(len(valid)) or other(m, valid, _)
+    )
     quick_run(folder, "Blend", retrain=True, members=[str(members[0].path)])
     assert seen == [len(loaded.loaders[1].dataset)] != [len(loaded.loaders[2].dataset)]
 

@@ -15,8 +15,8 @@ from recbole_tme.nn.embedding_diagnostics import (
     neighbourhoods,
     rank_correlation,
     singular_values,
-    unit_rows,
 )
+from recbole_tme.nn.unit import unit_rows
 from recbole_tme.testing import N_ITEMS, Workbench
 
 
