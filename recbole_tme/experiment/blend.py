@@ -22,7 +22,7 @@ from recbole_tme.evaluation.summary import shown_name, shown_value
 from recbole_tme.experiment.loading import Loaders, build_model
 from recbole_tme.experiment.surroundings import tell
 from recbole_tme.models.blend import Blend, is_training_free, member_chances
-from recbole_tme.nn.blending import Candidates, mix_chances, mixture_weights, searched_weights
+from recbole_tme.nn.blending import Candidates, mix_chances, searched_weights
 from recbole_tme.recbole_patches.stock import config_to_plain
 from recbole_tme.runs.checkpoint import check_catalogue, load_checkpoint, read_weights, restore_model
 from recbole_tme.runs.directory import RunDirectory
@@ -137,30 +137,20 @@ def learn_weights(model: Blend, valid, metric: str) -> None:
     rows = np.unique(np.linspace(0, len(valid) - 1, min(LEARNED_ON, len(valid))).astype(np.int64))
     size = max(1, SCORES_AT_ONCE // model.n_items)
     device = model.weights.device
-    tried = [(1.0,) if is_training_free(member) else TEMPERATURES for member in model.members]
-    seen: list[list[list[torch.Tensor]]] = [[[] for _ in temperatures] for temperatures in tried]
-    repeats = []
+    tried = torch.tensor(TEMPERATURES, device=device)
+    likelihood = torch.zeros(len(model.members), len(tried), dtype=torch.float64, device=device)
     for start in range(0, len(rows), size):
         batch = valid.inter_feat[torch.from_numpy(rows[start : start + size])].to(device)
         item_seq, target = batch[model.ITEM_SEQ], batch[model.POS_ITEM_ID]
-        repeats.append((item_seq == target.unsqueeze(1)).any(1))
-        for member, temperatures, of_member in zip(model.members, tried, seen):
-            scores = model.scores_of(member, batch)
-            for temperature, parts in zip(temperatures, of_member):
-                parts.append(member_chances(member, scores, item_seq, temperature).of(item_seq, target))
-    is_repeat = torch.cat(repeats)
-    chosen = []
-    for place, (of_member, temperatures) in enumerate(zip(seen, tried)):
-        chances = [torch.cat(parts) for parts in of_member]
-        likelihood = [each.prod(1).clamp(min=torch.finfo(each.dtype).tiny).log().sum() for each in chances]
-        best = int(torch.stack(likelihood).argmax())
-        model.temperatures[place] = temperatures[best]
-        chosen.append(chances[best])
-    where, given = torch.stack([each[:, 0] for each in chosen], 1), torch.stack([each[:, 1] for each in chosen], 1)
-    likeliest = torch.stack(
-        [mixture_weights(where), mixture_weights(given[is_repeat]), mixture_weights(given[~is_repeat])]
-    )
-    model.weights.copy_(likeliest)
+        for member, so_far in zip(model.members, likelihood):
+            if not is_training_free(member):
+                scores = model.scores_of(member, batch)
+                for place, temperature in enumerate(tried):
+                    chances = member_chances(member, scores, item_seq, temperature).of(item_seq, target)
+                    so_far[place] += chances.clamp(min=torch.finfo(chances.dtype).tiny).log().sum()
+    for place, member in enumerate(model.members):
+        if not is_training_free(member):
+            model.temperatures[place] = tried[likelihood[place].argmax()]
     if len(model.members) == 1:
         return
     name, k = metric_key(metric).split("@")
@@ -173,7 +163,7 @@ def learn_weights(model: Blend, valid, metric: str) -> None:
 
     equal = torch.full_like(model.weights, 1 / len(model.members))
     alone = torch.eye(len(model.members), device=device).unsqueeze(1).expand(-1, 3, -1)
-    model.weights.copy_(searched_weights(candidates, worth, [equal, model.weights.clone(), *alone]))
+    model.weights.copy_(searched_weights(candidates, worth, [equal, *alone]))
 
 
 def candidates_of(model: Blend, valid, rows: np.ndarray, first: int) -> Candidates:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-STEPS = 200
+# A chance of 0 counts as this much, and all others as this much more: far below one item's share of any catalogue.
+LEAST_CHANCE = 1e-7
 # What a step of the search for the best ranks gives to one member, or takes from it; the longest first.
 SHARES = (0.5, 0.25, 0.1, 0.05)
 
@@ -28,14 +29,11 @@ class Chances(NamedTuple):
     new: Tensor
 
     def of(self, item_seq: Tensor, target: Tensor) -> Tensor:
-        """Of one item per session: the chance that it is in the session, or that it is not, whichever it is, and its
-        chance given that, ``[B, 2]``."""
+        """The chance of one item per session, ``[B]``."""
         is_target = item_seq == target.unsqueeze(1)
-        is_repeat = is_target.any(dim=1)
-        own = (self.own * is_target).amax(1)
-        new = self.new.gather(1, target.unsqueeze(1)).squeeze(1)
-        where = torch.where(is_repeat, self.repeat, 1 - self.repeat)
-        return torch.stack([where, torch.where(is_repeat, own, new)], dim=1)
+        own = self.repeat * (self.own * is_target).amax(1)
+        new = (1 - self.repeat) * self.new.gather(1, target.unsqueeze(1)).squeeze(1)
+        return torch.where(is_target.any(dim=1), own, new)
 
 
 def split_chances(chances: Tensor, item_seq: Tensor) -> Chances:
@@ -45,11 +43,8 @@ def split_chances(chances: Tensor, item_seq: Tensor) -> Chances:
         chances: of each item, at least 0, ``[B, N + 1]``; they need not add up to 1. Column 0 is not read.
         item_seq: the sessions' clicks, ``[B, L]`` long, 0 is padding.
     """
-    clicked = item_seq > 0
-    own = chances.gather(1, item_seq) * clicked
-    same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
-    is_first = clicked & ~same.tril(-1).any(dim=2)
-    of_own = (own * is_first).sum(1)
+    own = chances.gather(1, item_seq) * (item_seq > 0)
+    of_own = (own * _is_first(item_seq)).sum(1)
     new = chances.scatter(1, item_seq, 0.0)
     new[:, 0] = 0
     of_new = new.sum(1)
@@ -64,39 +59,43 @@ def split_chances(chances: Tensor, item_seq: Tensor) -> Chances:
 def mix_chances(parts: Sequence[Chances], weights: Tensor, item_seq: Tensor) -> Tensor:
     """The chance of each item in a mixture.
 
+    The chances of a repeat are averaged. Those of the session's items, and those of the others, are multiplied, each to
+    the power of its weight, and divided by their sum: an item comes first where all agree on it.
+
     Args:
         parts: of the M models.
         weights: rows for the repeats' chance, the session's items and the others, ``[3, M]``; each adds up to 1.
         item_seq: ``[B, L]`` long.
 
     Returns:
-        ``[B, N + 1]``, 0 for padding.
+        ``[B, N + 1]``, adding up to 1; 0 for padding.
+
+    Source: linear and logarithmic opinion pools (Genest and Zidek, 1986).
     """
-    repeat = sum(weight * part.repeat for weight, part in zip(weights[0], parts))
-    own = sum(weight * part.own for weight, part in zip(weights[1], parts))
-    mixed: Tensor = sum(weight * part.new for weight, part in zip(weights[2], parts))
-    mixed *= (1 - repeat).unsqueeze(1)
+    where, *given = weights
+    repeat = sum(weight * part.repeat for weight, part in zip(where, parts))
+    own = _pooled([part.own for part in parts], given[0])
+    own = own / (own * _is_first(item_seq)).sum(1, keepdim=True).clamp(min=torch.finfo(own.dtype).tiny)
+    mixed = _pooled([part.new for part in parts], given[1]).scatter_(1, item_seq, 0.0)
+    mixed[:, 0] = 0
+    mixed *= ((1 - repeat) / mixed.sum(1).clamp(min=torch.finfo(mixed.dtype).tiny)).unsqueeze(1)
     mixed.scatter_(1, item_seq, repeat.unsqueeze(1) * own)
     mixed[:, 0] = 0
     return mixed
 
 
-def mixture_weights(chances: Tensor) -> Tensor:
-    """The weights of a mixture under which what happened is likeliest, by expectation maximisation.
+def _pooled(chances: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """The product of M models' chances, each to the power of its weight."""
+    total = torch.zeros_like(chances[0])
+    for weight, of_model in zip(weights, chances):
+        total += weight * (of_model + LEAST_CHANCE).log_()
+    return total.exp_()
 
-    Args:
-        chances: that each of M models gave to what happened n times, ``[n, M]``; where none gave it any, it does not
-            count.
 
-    Returns:
-        ``[M]``, adding up to 1; equal weights where there is nothing to learn from.
-    """
-    chances = chances[(chances > 0).any(dim=1)].double()
-    weights = chances.new_full((chances.shape[1],), 1 / chances.shape[1])
-    for _ in range(STEPS if len(chances) else 0):
-        share = chances * weights
-        weights = (share / share.sum(1, keepdim=True)).mean(0)
-    return weights
+def _is_first(item_seq: Tensor) -> Tensor:
+    """Whether a click is the first on its item, and none is padding, bool ``[B, L]``."""
+    same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
+    return (item_seq > 0) & ~same.tril(-1).any(dim=2)
 
 
 class Candidates(NamedTuple):
@@ -123,17 +122,29 @@ def candidate_ranks(candidates: Candidates, weights: Tensor) -> Tensor:
         weights: ``[3, M]``, as for :func:`mix_chances`.
 
     Returns:
-        ``[n]``, 1 = best; equal chances share their mean rank. Infinite where the mixture gives the target no chance:
-        all other items of the catalogue would share its place.
+        ``[n]``, 1 = best; equal chances share their mean rank.
     """
     where, own, new = weights
     repeat = (candidates.repeat @ where).unsqueeze(1)
-    mixed = torch.where(
-        candidates.is_own, repeat * (candidates.chance @ own), (1 - repeat) * (candidates.chance @ new)
-    ).masked_fill(~candidates.counts, -1.0)
+    of_own = _pooled_candidates(candidates, candidates.counts & candidates.is_own, own)
+    of_new = _pooled_candidates(candidates, candidates.counts & ~candidates.is_own, new)
+    mixed = torch.where(candidates.is_own, repeat * of_own, (1 - repeat) * of_new)
+    mixed = mixed.masked_fill(~candidates.counts, -1.0)
     target, others = mixed[:, :1], mixed[:, 1:]
-    rank = 1.0 + (others > target).sum(1) + (others == target).sum(1) / 2
-    return rank.masked_fill(target.squeeze(1) <= 0, torch.inf)
+    return 1.0 + (others > target).sum(1) + (others == target).sum(1) / 2
+
+
+def _pooled_candidates(candidates: Candidates, taken: Tensor, weights: Tensor) -> Tensor:
+    """What :func:`mix_chances` makes of the chances of the candidates that are taken, ``[n, C]``.
+
+    The sum that it divides by goes over items, too, that are no candidates. Of each model the sum of these is known;
+    their products are taken to add up to the product of these sums, which they do where the models agree on how the
+    rest is spread, and which they never exceed (Hölder's inequality).
+    """
+    pooled = ((candidates.chance + LEAST_CHANCE).log() @ weights).exp()
+    rest = 1 - (candidates.chance * taken.unsqueeze(2)).sum(1)
+    of_rest = (rest.clamp(min=LEAST_CHANCE).log() @ weights).exp()
+    return pooled / ((pooled * taken).sum(1) + of_rest).unsqueeze(1)
 
 
 def searched_weights(candidates: Candidates, value: Callable[[Tensor], float], starts: Sequence[Tensor]) -> Tensor:
