@@ -20,9 +20,9 @@ class Blend(SequentialRecommender):
     """A mixture of finished runs' models, ours, RecBole's or training-free, as ``members`` names them.
 
     Of a trained member the scores become chances by a softmax at a temperature of its own, of a training-free one by
-    their sum. The chances of a repeat are averaged, those of the session's items and those of all others are multiplied,
-    with weights of their own under which the targets of validation rank best. Nothing else is trained: the members'
-    weights are those of their runs, and are part of this model's state.
+    their sum. The chances of a repeat are averaged; those of the session's items are multiplied, and those of all other
+    items. Each of the three has weights of its own, under which the targets of validation rank best. Nothing else is
+    trained: the members' weights are those of their runs, and are part of this model's state.
 
     Source: linear and logarithmic opinion pools (Genest and Zidek, 1986).
     """
