@@ -135,35 +135,38 @@ def learn_weights(model: Blend, valid, metric: str) -> None:
             first K at all: few first places decide about MRR, and the search would follow their chance.
     """
     rows = np.unique(np.linspace(0, len(valid) - 1, min(LEARNED_ON, len(valid))).astype(np.int64))
-    size = max(1, SCORES_AT_ONCE // model.n_items)
-    device = model.weights.device
-    tried = torch.tensor(TEMPERATURES, device=device)
-    likelihood = torch.zeros(len(model.members), len(tried), dtype=torch.float64, device=device)
-    for start in range(0, len(rows), size):
-        batch = valid.inter_feat[torch.from_numpy(rows[start : start + size])].to(device)
-        item_seq, target = batch[model.ITEM_SEQ], batch[model.POS_ITEM_ID]
-        for member, so_far in zip(model.members, likelihood):
-            if not is_training_free(member):
-                scores = model.scores_of(member, batch)
-                for place, temperature in enumerate(tried):
-                    chances = member_chances(member, scores, item_seq, temperature).of(item_seq, target)
-                    so_far[place] += chances.clamp(min=torch.finfo(chances.dtype).tiny).log().sum()
-    for place, member in enumerate(model.members):
-        if not is_training_free(member):
-            model.temperatures[place] = tried[likelihood[place].argmax()]
+    _learn_temperatures(model, valid, rows)
     if len(model.members) == 1:
         return
     name, k = metric_key(metric).split("@")
-    some = rows[:: -(-len(rows) // RANKED_ON)]
-    candidates = candidates_of(model, valid, some, LISTS * int(k))
+    candidates = candidates_of(model, valid, rows[:: -(-len(rows) // RANKED_ON)], LISTS * int(k))
 
     def worth(ranks: torch.Tensor) -> float:
         found = ranks.cpu().numpy()
         return float((METRICS[name](found, int(k)) + METRICS["hit"](found, int(k))).mean())
 
     equal = torch.full_like(model.weights, 1 / len(model.members))
-    alone = torch.eye(len(model.members), device=device).unsqueeze(1).expand(-1, 3, -1)
+    alone = torch.eye(len(model.members), device=equal.device).unsqueeze(1).expand(-1, 3, -1)
     model.weights.copy_(searched_weights(candidates, worth, [equal, *alone]))
+
+
+def _learn_temperatures(model: Blend, valid, rows: np.ndarray) -> None:
+    """Of each trained member by itself."""
+    size, device = max(1, SCORES_AT_ONCE // model.n_items), model.weights.device
+    tried = torch.tensor(TEMPERATURES, device=device)
+    trained = [place for place, member in enumerate(model.members) if not is_training_free(member)]
+    likelihood = torch.zeros(len(model.members), len(tried), dtype=torch.float64, device=device)
+    for start in range(0, len(rows), size):
+        batch = valid.inter_feat[torch.from_numpy(rows[start : start + size])].to(device)
+        item_seq, target = batch[model.ITEM_SEQ], batch[model.POS_ITEM_ID]
+        for place in trained:
+            member = model.members[place]
+            scores = model.scores_of(member, batch)
+            for column, temperature in enumerate(tried):
+                chances = member_chances(member, scores, item_seq, temperature).of(item_seq, target)
+                likelihood[place, column] += chances.clamp(min=torch.finfo(chances.dtype).tiny).log().sum()
+    for place in trained:
+        model.temperatures[place] = tried[likelihood[place].argmax()]
 
 
 def candidates_of(model: Blend, valid, rows: np.ndarray, first: int) -> Candidates:
