@@ -28,7 +28,7 @@ from recbole_tme.runs.checkpoint import check_catalogue, load_checkpoint, read_w
 from recbole_tme.runs.directory import RunDirectory
 from recbole_tme.runs.find import finished_run
 
-# Validation instances that the weights are learned on, evenly spread; there are some three per member to learn.
+# Validation instances that the temperatures are learned on, evenly spread.
 LEARNED_ON = 20_000
 # Of these, so many for the weights with the best ranks, each with the items that a member puts first: so many times the
 # length of the list that is judged.

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recbole_tme.nn.readout import first_clicks
+
 # A chance of 0 counts as this much, and all others as this much more: far below one item's share of any catalogue.
 LEAST_CHANCE = 1e-7
 # What a step of the search for the best ranks gives to one member, or takes from it; the longest first.
@@ -44,7 +46,7 @@ def split_chances(chances: Tensor, item_seq: Tensor) -> Chances:
         item_seq: the sessions' clicks, ``[B, L]`` long, 0 is padding.
     """
     own = chances.gather(1, item_seq) * (item_seq > 0)
-    of_own = (own * _is_first(item_seq)).sum(1)
+    of_own = (own * first_clicks(item_seq)).sum(1)
     new = chances.scatter(1, item_seq, 0.0)
     new[:, 0] = 0
     of_new = new.sum(1)
@@ -75,7 +77,7 @@ def mix_chances(parts: Sequence[Chances], weights: Tensor, item_seq: Tensor) -> 
     where, *given = weights
     repeat = sum(weight * part.repeat for weight, part in zip(where, parts))
     own = _pooled([part.own for part in parts], given[0])
-    own = own / (own * _is_first(item_seq)).sum(1, keepdim=True).clamp(min=torch.finfo(own.dtype).tiny)
+    own = own / (own * first_clicks(item_seq)).sum(1, keepdim=True).clamp(min=torch.finfo(own.dtype).tiny)
     mixed = _pooled([part.new for part in parts], given[1]).scatter_(1, item_seq, 0.0)
     mixed[:, 0] = 0
     mixed *= ((1 - repeat) / mixed.sum(1).clamp(min=torch.finfo(mixed.dtype).tiny)).unsqueeze(1)
@@ -90,12 +92,6 @@ def _pooled(chances: Sequence[Tensor], weights: Tensor) -> Tensor:
     for weight, of_model in zip(weights, chances):
         total += weight * (of_model + LEAST_CHANCE).log_()
     return total.exp_()
-
-
-def _is_first(item_seq: Tensor) -> Tensor:
-    """Whether a click is the first on its item, and none is padding, bool ``[B, L]``."""
-    same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
-    return (item_seq > 0) & ~same.tril(-1).any(dim=2)
 
 
 class Candidates(NamedTuple):
@@ -114,37 +110,38 @@ class Candidates(NamedTuple):
     counts: Tensor
 
 
-def candidate_ranks(candidates: Candidates, weights: Tensor) -> Tensor:
+def candidate_ranks(candidates: Candidates) -> Callable[[Tensor], Tensor]:
     """The rank of each session's first candidate in a mixture, among its candidates.
+
+    The sum that :func:`mix_chances` divides by goes over items, too, that are no candidates. Of each model the sum of
+    these is known; their products are taken to add up to the product of these sums, which they do where the models
+    agree on how the rest is spread, and which they never exceed (Hölder's inequality).
 
     Args:
         candidates: the target comes first.
-        weights: ``[3, M]``, as for :func:`mix_chances`.
 
     Returns:
-        ``[n]``, 1 = best; equal chances share their mean rank.
+        A function of the weights ``[3, M]``, as for :func:`mix_chances`, that gives the ranks ``[n]``, 1 = best; equal
+        chances share their mean rank.
     """
-    where, own, new = weights
-    repeat = (candidates.repeat @ where).unsqueeze(1)
-    of_own = _pooled_candidates(candidates, candidates.counts & candidates.is_own, own)
-    of_new = _pooled_candidates(candidates, candidates.counts & ~candidates.is_own, new)
-    mixed = torch.where(candidates.is_own, repeat * of_own, (1 - repeat) * of_new)
-    mixed = mixed.masked_fill(~candidates.counts, -1.0)
-    target, others = mixed[:, :1], mixed[:, 1:]
-    return 1.0 + (others > target).sum(1) + (others == target).sum(1) / 2
+    chance, is_own, counts = candidates.chance, candidates.is_own, candidates.counts
+    log_chance = (chance + LEAST_CHANCE).log()
+    parts = []
+    for taken in (counts & is_own, counts & ~is_own):
+        rest = 1 - (chance * taken.unsqueeze(2)).sum(1)
+        parts.append((taken, rest.clamp(min=LEAST_CHANCE).log()))
 
+    def ranks(weights: Tensor) -> Tensor:
+        repeat = (candidates.repeat @ weights[0]).unsqueeze(1)
+        of_part = []
+        for (taken, log_rest), of_models in zip(parts, weights[1:]):
+            pooled = (log_chance @ of_models).exp()
+            of_part.append(pooled / ((pooled * taken).sum(1) + (log_rest @ of_models).exp()).unsqueeze(1))
+        mixed = torch.where(is_own, repeat * of_part[0], (1 - repeat) * of_part[1]).masked_fill(~counts, -1.0)
+        target, others = mixed[:, :1], mixed[:, 1:]
+        return 1.0 + (others > target).sum(1) + (others == target).sum(1) / 2
 
-def _pooled_candidates(candidates: Candidates, taken: Tensor, weights: Tensor) -> Tensor:
-    """What :func:`mix_chances` makes of the chances of the candidates that are taken, ``[n, C]``.
-
-    The sum that it divides by goes over items, too, that are no candidates. Of each model the sum of these is known;
-    their products are taken to add up to the product of these sums, which they do where the models agree on how the
-    rest is spread, and which they never exceed (Hölder's inequality).
-    """
-    pooled = ((candidates.chance + LEAST_CHANCE).log() @ weights).exp()
-    rest = 1 - (candidates.chance * taken.unsqueeze(2)).sum(1)
-    of_rest = (rest.clamp(min=LEAST_CHANCE).log() @ weights).exp()
-    return pooled / ((pooled * taken).sum(1) + of_rest).unsqueeze(1)
+    return ranks
 
 
 def searched_weights(candidates: Candidates, value: Callable[[Tensor], float], starts: Sequence[Tensor]) -> Tensor:
@@ -164,8 +161,10 @@ def searched_weights(candidates: Candidates, value: Callable[[Tensor], float], s
     Source: coordinate search (Hooke and Jeeves, 1961).
     """
 
+    ranks = candidate_ranks(candidates)
+
     def worth(weights: Tensor) -> float:
-        return value(candidate_ranks(candidates, weights))
+        return value(ranks(weights))
 
     best = max(starts, key=worth)
     most = worth(best)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_tme.nn.readout import first_clicks
+
 # Where learning the powers of rarity and size begins.
 START_RARITY, START_SIZE = 2.0, 0.5
 
@@ -83,7 +85,7 @@ class NeighbourIndex(nn.Module):
             item_seq: their clicks, ``[B, L]`` long, 0 is padding.
             own: the number of the training session that each of them is a part of, to be left out, or -1, ``[B]`` long.
         """
-        row, column = _first_clicks(item_seq).nonzero(as_tuple=True)
+        row, column = first_clicks(item_seq).nonzero(as_tuple=True)
         clicked = item_seq[row, column]
         begin = self.session_starts[clicked].long()
         count = self.session_starts[clicked + 1].long() - begin
@@ -155,12 +157,6 @@ class NeighbourIndex(nn.Module):
             if stored is not None:
                 setattr(self, name, getattr(self, name).new_empty(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _first_clicks(item_seq: Tensor) -> Tensor:
-    """Whether each click is the first on its item, ``[B, L]`` bool."""
-    same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
-    return (item_seq > 0) & ~same.tril(-1).any(dim=2)
 
 
 def _starts(owner: Tensor, n: int) -> Tensor:

@@ -39,6 +39,12 @@ def last_click(states: Tensor, lengths: Tensor) -> Tensor:
     return states[torch.arange(states.shape[0], device=states.device), lengths - 1]
 
 
+def first_clicks(item_seq: Tensor) -> Tensor:
+    """Whether each click is the first on its item, ``[B, L]`` long -> ``[B, L]`` bool; padding is none."""
+    same = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
+    return (item_seq > 0) & ~same.tril(-1).any(dim=2)
+
+
 def shares(weights: Tensor) -> Tensor:
     """Share of each click in a readout's weights, for a reader: their size whatever their sign, adding up to 1.
 

@@ -99,7 +99,7 @@ def test_test_sessions_do_not_move_the_weights(blended, folder, members, monkeyp
     other = blend_module.learn_weights
     seen = []
     monkeypatch.setattr(
-        blend_module, "learn_weights", lambda m, valid, _: seen.append(len(valid)) or other(m, valid, _)
+        blend_module, "learn_weights", lambda m, valid, metric: seen.append(len(valid)) or other(m, valid, metric)
     )
     quick_run(folder, "Blend", retrain=True, members=[str(members[0].path)])
     assert seen == [len(loaded.loaders[1].dataset)] != [len(loaded.loaders[2].dataset)]
@@ -110,7 +110,7 @@ def test_its_weights_are_judged_by_the_ranks_that_the_blend_will_have(blended):
     model, valid = loaded.model, loaded.loaders[1].dataset
     with torch.no_grad():
         candidates = blend_module.candidates_of(model, valid, np.arange(len(valid)), model.n_items)
-    found = candidate_ranks(candidates, model.weights).numpy()
+    found = candidate_ranks(candidates)(model.weights).numpy()
     wanted = rank_all(model, loaded.loaders[1], loaded.config["device"]).rank
     np.testing.assert_allclose(found, wanted, atol=1)
     assert np.mean(found == wanted) > 0.95

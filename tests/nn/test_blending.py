@@ -1,4 +1,4 @@
-"""Mixed chances: what they add up to, and the weights that make what happened likeliest."""
+"""Mixed chances: what they add up to, and the weights under which the targets rank best."""
 
 import pytest
 import torch
@@ -94,7 +94,7 @@ def test_the_ranks_of_candidates_are_those_of_the_mixture_where_all_items_are_ca
     of_target = mixed.gather(1, target - 1)
     close = torch.isclose(mixed, of_target, rtol=1e-4)
     wanted = 1 + ((mixed > of_target) & ~close).sum(1) + (close.sum(1) - 1) / 2
-    ranks = candidate_ranks(candidates, weights)
+    ranks = candidate_ranks(candidates)(weights)
     assert (wanted % 1 == 0.5).any()
     assert (ranks == wanted).float().mean() > 0.95
     assert (ranks - wanted).abs().max() <= 0.5
@@ -110,9 +110,9 @@ def test_items_that_are_no_candidates_take_their_share():
         torch.ones(1, 2, dtype=torch.bool),
     )
     weights = torch.full((3, 2), 0.5)
-    assert candidate_ranks(candidates, weights).item() == 2
+    assert candidate_ranks(candidates)(weights).item() == 2
     candidates.chance[0, 0] = 0.5
-    assert candidate_ranks(candidates, weights).item() == 1
+    assert candidate_ranks(candidates)(weights).item() == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -123,8 +123,8 @@ def test_the_weights_found_are_worth_no_less_than_any_start(seed):
     found = searched_weights(candidates, reciprocal, starts)
     torch.testing.assert_close(found.sum(1), torch.ones(3))
     assert found.min() >= 0
-    worth = [reciprocal(candidate_ranks(candidates, start)) for start in starts]
-    assert reciprocal(candidate_ranks(candidates, found)) > max(worth)
+    worth = [reciprocal(candidate_ranks(candidates)(start)) for start in starts]
+    assert reciprocal(candidate_ranks(candidates)(found)) > max(worth)
 
 
 def test_weights_that_complement_each_other_are_found_row_by_row():
@@ -146,7 +146,7 @@ def test_weights_that_complement_each_other_are_found_row_by_row():
     candidates = Candidates(repeat, chance, is_own, torch.ones_like(is_own))
     found = searched_weights(candidates, reciprocal, [torch.full((3, 3), 1 / 3)])
     assert found.argmax(1).tolist() == [0, 1, 2]
-    assert reciprocal(candidate_ranks(candidates, found)) > 0.95
+    assert reciprocal(candidate_ranks(candidates)(found)) > 0.95
 
 
 def test_what_does_not_count_does_not_move_the_weights():
