@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from recbole_tme.config.resolution import UNIFORM_NEGATIVES
 from recbole_tme.evaluation.beyond_accuracy import BY_KEY, NO_FRACTIONS
 from recbole_tme.evaluation.protocol import Protocol
 from recbole_tme.runs.epochs import selected_epoch
@@ -79,7 +80,8 @@ def distinct_names(models: Sequence[str], settings: Sequence[Mapping]) -> list[s
 
     Returns:
         The model's name, followed by the values of the settings in which the runs of this model differ, such as
-        ``"TMEGNN triplet_weight=0.0"``. A value that more than half of them have is left out.
+        ``"TMEGNN triplet_weight=0.0"``. A value that more than half of them have is left out, and so are the negatives
+        that a loss has unless others are set.
     """
     names = []
     for model, own in zip(models, settings):
@@ -89,7 +91,8 @@ def distinct_names(models: Sequence[str], settings: Sequence[Mapping]) -> list[s
             # Compared as they are printed, so that settings that differ never have one name.
             value = str(own.get(key, ""))
             n_same = sum(str(other.get(key, "")) == value for other in runs)
-            if 2 * n_same <= len(runs):
+            follows = key == "train_neg_sample_args" and own.get(key) in (None, UNIFORM_NEGATIVES)
+            if 2 * n_same <= len(runs) and not follows:
                 said.append(f"{key}={value}")
         names.append(" ".join(said))
     return names

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
+from recbole_tme.config.load import load_config
 from recbole_tme.errors import UserError
 from recbole_tme.evaluation import resampling
 from recbole_tme.evaluation.metrics import evaluate, slice_masks
@@ -303,6 +304,15 @@ def test_holm_on_the_textbook_example():
 def test_names_tell_runs_of_one_model_apart_and_no_more():
     settings = [{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": None}, {"a": 5}, {"a": 1.0, "b": 2}]
     assert distinct_names(["M", "M", "N", "M"], settings) == ["M", "M b=3 c=None", "N", "M a=1.0"]
+
+
+def test_names_do_not_repeat_what_the_loss_says_of_its_negatives():
+    negatives = {"distribution": "uniform", "sample_num": 5}
+    losses = [{}, {"loss_type": "BPR"}, {"loss_type": "BPR", "train_neg_sample_args": negatives}]
+    runs = [load_config("recbole:SASRec", "toy", config_dict=one).plain() for one in losses]
+    one, other, five = distinct_names(["SASRec"] * 3, runs)
+    assert (one, other) == ("SASRec loss_type=CE", "SASRec")
+    assert five.startswith("SASRec train_neg_sample_args={") and "'sample_num': 5" in five
 
 
 def test_slices_are_compared_by_selecting_instances():
