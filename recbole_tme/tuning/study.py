@@ -111,10 +111,12 @@ class Study:
 
     @property
     def best(self) -> Trial | None:
-        """The trial with the best score: among those that ended by themselves, for only these can be repeated."""
+        """The trial with the best score, whether or not its training came to its end; of equal ones, one that did.
+
+        Trained to the end, an unfinished one selects the same epoch or a better one.
+        """
         scored = [trial for trial in self.trials if trial.rows]
-        finished = [trial for trial in scored if trial.status == FINISHED]
-        return max(finished or scored, key=lambda trial: trial.rows[-1]["score"], default=None)
+        return max(scored, key=lambda trial: (trial.rows[-1]["score"], trial.status == FINISHED), default=None)
 
     @property
     def done(self) -> bool:

@@ -18,7 +18,7 @@ from recbole_tme.experiment.cluster import Resources
 from recbole_tme.experiment.run import run
 from recbole_tme.tuning import trial as tuning_trial
 from recbole_tme.tuning.journal import FAILED, FINISHED, OPEN, STOPPED, Journal
-from recbole_tme.tuning.output import LiveTable, write_results
+from recbole_tme.tuning.output import LiveTable, best_text, write_results
 from recbole_tme.tuning.plan import Budget, Plan
 from recbole_tme.tuning.plots import write_plots
 from recbole_tme.tuning.space import load_space
@@ -191,6 +191,27 @@ def test_best_yaml_repeats_the_best_trials_score(new_study):
     assert [float(row["score"]) for row in rows] == [trial.score for trial in study.trials]
     record = json.loads((study.folder / "study.json").read_text())
     assert record["best_score"] == study.best.score and record["stopped_early"] == 1
+
+
+def test_the_best_score_wins_also_where_training_was_not_over(new_study):
+    study = new_study(trials=2)
+    Driver()(study)
+    first, second = study.trials
+    better = max(first, second, key=lambda trial: trial.score)
+    for score, best in ((better.score - 1e-6, better), (better.score, better), (better.score + 1e-6, None)):
+        cut = study.journal.begin(first.settings)
+        study.journal.epoch(cut, {**first.rows[0], "score": score})
+        assert study.best is (best or cut) and cut.status == OPEN
+    assert f"trial {cut.number} of 5 (open after epoch 1; to the end, as good or better)" in best_text(study)
+
+
+def test_a_best_trial_that_was_stopped_early_is_as_good_or_better_to_the_end(new_study):
+    study = new_study(trials=1)
+    Driver(lambda number, row: row["epoch"] == 1)(study)
+    write_results(study)
+    assert study.best.status == STOPPED
+    whole = run(load_config(None, None, [study.folder / "best.yaml"])).read_metrics()
+    assert whole["valid"][metric_key("MRR@20")] >= study.best.score
 
 
 def test_a_spent_budget_of_time_leaves_trials_that_go_on_with_another(new_study):
