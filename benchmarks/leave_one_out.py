@@ -1,7 +1,7 @@
 """RecBole's MovieLens-100k, one session a user: the last click is the test, the one before it validation.
 
     python benchmarks/leave_one_out.py --last 20
-    recbole-tme compare --dataset=ml100k-users --seeds=3 --epochs=60 \\
+    recbole-tme compare --dataset=ml100k-users --seeds=3 --epochs=60 --stopping_step=10 \\
         --models='recbole:SASRec loss_type=BPR,ATSRec+SASRec loss_type=BPR,recbole:SASRec,ATSRec+SASRec' \\
         --hidden_size=64 --hidden_dropout_prob=.5 --attn_dropout_prob=.5 --train_batch_size=256 --learning_rate=.001 \\
         --lr_schedule=none --weight_decay=0 --adv_step_size=.7
