@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print("\n".join(plan_lines(planned)))
         for line in plan_estimates(planned):
-            print(line, flush=True)
+            print("\n".join(terminal.fold(line, "  ")), flush=True)
         return 0
     for line in plan_lines(planned):
         terminal.say(line)

@@ -212,6 +212,8 @@ def test_a_dry_run_says_what_is_there_and_trains_nothing(capsys):
     assert f"seed 2020: use {directory.path}" in lines and "seed 2021: train" in lines
     assert lines[lines.index("STAN") + 1] == "one run, as no seed changes its result"
     assert "estimated for SRGNN: " in said and "estimated for STAN: " in said and "GB" in said
+    assert "estimated for all that is to be trained" in said
+    assert all(len(line) <= 80 for line in said.splitlines() if line.startswith("estimated"))
     assert sorted(Path().rglob("*")) == before
 
 
