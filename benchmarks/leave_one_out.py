@@ -38,8 +38,8 @@ def leave_one_out(last: int) -> SessionData:
     """All users in each split; a target is any click in training, and the last one alone in validation and test."""
     ratings = np.loadtxt(movielens_folder() / "ml-100k.inter", dtype=str, delimiter="\t", skiprows=1)
     user, item, _, time = ratings.T
-    # Half of the ratings bear the second of the one before; those keep the order of the file.
-    order = np.lexsort((np.arange(len(time)), time.astype(float), user))
+    # Half of the ratings bear the second of the one before; those keep the order of the file, as the sort is stable.
+    order = np.lexsort((time.astype(float), user))
     users, lengths = np.unique(user, return_counts=True)
     from_end = np.concatenate([np.arange(length)[::-1] for length in lengths])
     order, from_end, lengths = order[from_end < last], from_end[from_end < last], np.minimum(lengths, last)

@@ -100,8 +100,7 @@ def best_text(study: Study) -> str:
     settings |= plan.given | best.settings
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     # Sums differ in their last digits with the number of threads.
-    ended = best.status == FINISHED
-    note = "" if ended else f" ({best.status} after epoch {best.rows[-1]['epoch']}; to the end, as good or better)"
+    note = "" if best.status == FINISHED else f" ({best.status} after epoch {best.rows[-1]['epoch']})"
     return (
         f"# {study.metric} {best.score:.6f} on validation, trial {best.number} of {len(study.trials)}{note}.\n{text}"
         f"# As in the trials, for the very same score; more threads are faster.\nthreads: {plan.resources.threads}\n"

@@ -113,7 +113,8 @@ class Study:
     def best(self) -> Trial | None:
         """The trial with the best score, whether or not its training came to its end; of equal ones, one that did.
 
-        Trained to the end, an unfinished one selects the same epoch or a better one.
+        Trained to the end, an unfinished one selects the same epoch or a better one, unless its settings changed on the
+        way (``pbt``).
         """
         scored = [trial for trial in self.trials if trial.rows]
         return max(scored, key=lambda trial: (trial.rows[-1]["score"], trial.status == FINISHED), default=None)
