@@ -11,6 +11,7 @@ from recbole_tme.comparison.runs import find_run
 from recbole_tme.config.load import load_config
 from recbole_tme.models.blend import Blend
 from recbole_tme.runs.directory import RunDirectory
+from recbole_tme.utils import terminal
 
 if TYPE_CHECKING:
     from recbole_tme.experiment.estimate import Estimate, Seconds
@@ -97,10 +98,4 @@ def memory(amount: float) -> str:
 
 def duration(seconds: Seconds) -> str:
     """Time on the clock, and of the processors, readable."""
-    return f"{_readable(seconds.clock)} ({_readable(seconds.cpu)} of CPU time)"
-
-
-def _readable(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return f"{terminal.duration(seconds.clock)} ({terminal.duration(seconds.cpu)} of CPU time)"
