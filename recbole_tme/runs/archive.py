@@ -45,7 +45,9 @@ def verify_archive(path: Path) -> None:
                     check_structure(archive.read(part))
     # Flipped bits in the headers surface as nearly any exception.
     except Exception as error:
-        raise UserError(f"checkpoint {path} is damaged ({error}); use another one") from error
+        # A damaged name may hold a line break.
+        said = " ".join(str(error).split())
+        raise UserError(f"checkpoint {path} is damaged ({said}); use another one") from error
 
 
 def check_structure(content: bytes) -> None:

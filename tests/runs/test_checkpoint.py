@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recbole_tme.errors import UserError
@@ -224,6 +224,7 @@ def test_missing_file(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0, 1), st.integers(1, 200), st.integers(1, 255))
+@example(0.97265625, 20, 111)
 def test_flipped_bytes_are_refused_or_harmless(tmp_path_factory, place, length, mask):
     path = tmp_path_factory.mktemp("flip") / "x.pt"
     save_checkpoint(path, payload())
