@@ -25,6 +25,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def in_one_line(error: BaseException) -> str:
+    """All that a foreign error says, in one line, as it may quote a damaged name with line breaks; else its class."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class UserError(Exception):
     """A problem the user can fix.
 

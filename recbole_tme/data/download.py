@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from recbole_tme.data.compressed import most_bytes
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, in_one_line
 from recbole_tme.utils import terminal
 
 _BLOCK = 1 << 18
@@ -103,6 +103,6 @@ def extract_zip(archive: Path, folder: Path) -> None:
                     raise UserError(f"{archive}: member {member.filename!r} is a link; not unpacked")
             content.extractall(folder)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise UserError(f"{archive}: a damaged or incomplete zip file ({error}); fetch it again") from None
+        raise UserError(f"{archive}: a damaged or incomplete zip file ({in_one_line(error)}); fetch it again") from None
     except OSError as error:
         raise UserError(f"{archive}: cannot be unpacked ({error.strerror or error})") from None

@@ -16,7 +16,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_tme.errors import UserError, WrongResult
+from recbole_tme.errors import UserError, WrongResult, in_one_line
 from recbole_tme.nn import distributed
 from recbole_tme.utils import terminal
 from recbole_tme.utils.files import write_atomically
@@ -111,7 +111,9 @@ class Ranks:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in names}
         except UNREADABLE as error:
-            raise UserError(f"{path}: not a readable ranks file ({error}); evaluate the run again") from error
+            raise UserError(
+                f"{path}: not a readable ranks file ({in_one_line(error)}); evaluate the run again"
+            ) from error
         if len({array.shape for array in arrays.values()}) != 1 or arrays["better"].ndim != 1:
             raise UserError(f"{path}: its arrays differ in length; evaluate the run again")
         for name, array in arrays.items():

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, in_one_line
 
 # Torch writes a tensor as a tuple that holds the tuple of its shape.
 DEEPEST = 16
@@ -45,9 +45,7 @@ def verify_archive(path: Path) -> None:
                     check_structure(archive.read(part))
     # Flipped bits in the headers surface as nearly any exception.
     except Exception as error:
-        # A damaged name may hold a line break.
-        said = " ".join(str(error).split())
-        raise UserError(f"checkpoint {path} is damaged ({said}); use another one") from error
+        raise UserError(f"checkpoint {path} is damaged ({in_one_line(error)}); use another one") from error
 
 
 def check_structure(content: bytes) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole_tme import __version__
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, in_one_line
 from recbole_tme.models.training_free.base import TrainingFree
 from recbole_tme.serving.about_run import FACTS_SHAPE, read_examples, run_facts
 from recbole_tme.serving.bundle import MANIFEST, is_bundle, read_manifest
@@ -80,7 +80,7 @@ class Served:
                 self.now, self.error = self._loaded(), None
             # A damaged file may raise anything, and the old model answers on whatever it was.
             except Exception as error:
-                self.error = " ".join(str(error).split()) or type(error).__name__
+                self.error = in_one_line(error)
                 logger.error("model %s was not reloaded: %s; the old one stays", self.name, self.error)
         return self.error is None
 
