@@ -193,7 +193,7 @@ def work(study: Trials, final_seeds: int, table: LiveTable) -> None:
         reasons = [trial.trace.strip().splitlines()[-1] for trial in study.trials if trial.status == FAILED]
         print(f"no trial has a score; {reasons[-1] if reasons else 'the budget ended before'}", file=sys.stderr)
         return
-    for warning in study.space.warnings(best.settings):
+    for warning in study.warnings:
         terminal.warn(warning)
     print(f"best on validation: {shown_name(study.metric.lower())} {100 * best.score:.2f}, trial {best.number}")
     for key, value in best.settings.items():

@@ -87,7 +87,7 @@ def summary(study: Study, final: Sequence[dict[str, Any]] = ()) -> dict[str, Any
             for trial in study.trials
             if trial.status == FAILED
         ],
-        "warnings": [] if best is None else study.space.warnings(best.settings),
+        "warnings": study.warnings,
         "final": list(final),
     }
 

@@ -214,6 +214,30 @@ def test_a_best_trial_that_was_stopped_early_is_as_good_or_better_to_the_end(new
     assert whole["valid"][metric_key("MRR@20")] >= study.best.score
 
 
+@pytest.mark.parametrize(
+    ("stopped", "cut", "said"),
+    [
+        ([0.004, 0.009, 0.011], 0.0, "2 of the 3 trials"),
+        ([0.004, 0.011, 0.011], 0.0, None),
+        ([0.004, 0.004], 0.0, None),
+        # A trial that the budget cut, not the scheduler, is no sign of it.
+        ([0.004, 0.011], 0.004, None),
+    ],
+)
+def test_a_search_that_stops_trials_before_they_learn_says_so(stopped, cut, said, new_study):
+    study = new_study(trials=6)
+    assert study.warnings == []
+    settings = {"learning_rate": 0.03, "dropout_prob": 0.4}
+    row = {"epoch": 1, "epoch_score": 0.0, "seconds": 1.0, "last": False}
+    for score in [0.1, *stopped, *([cut] if cut else [])]:
+        study.journal.epoch(study.journal.begin(settings), {**row, "score": score})
+    for trial in study.trials[1 : 1 + len(stopped)]:
+        study.journal.end(trial, STOPPED)
+    assert [warning.split(" that were")[0] for warning in study.warnings] == ([said] if said else [])
+    write_results(study)
+    assert json.loads((study.folder / "study.json").read_text())["warnings"] == study.warnings
+
+
 def test_a_spent_budget_of_time_leaves_trials_that_go_on_with_another(new_study):
     study = new_study(budget=Budget(seconds=1e-9))
     Driver()(study)
