@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 from recbole_tme.models.base import SessionRecommender
 from recbole_tme.models.builtin.discovery import is_builtin
 from recbole_tme.models.registry import innermost
@@ -143,8 +143,8 @@ def _traced(saved: SavedModel, width: int | None) -> torch.export.ExportedProgra
     # Tracing runs the model's own code with stand-ins for tensors, which may raise anything.
     except Exception as error:
         raise UserError(
-            f"model {saved.name} cannot be exported: tracing it failed ({_first_line(error)}); recbole-tme bundle "
-            f"packs any model"
+            f"model {saved.name} cannot be exported: tracing it failed ({first_line(error).rstrip('.')}); "
+            "recbole-tme bundle packs any model"
         ) from error
 
 
@@ -181,7 +181,7 @@ def _onnx_file(program: torch.export.ExportedProgram, metadata: str) -> bytes:
     # Whatever the translation of a graph raises.
     except Exception as error:
         raise UserError(
-            f"--format=onnx: the graph has no translation ({_first_line(error)}); use --format=torch"
+            f"--format=onnx: the graph has no translation ({first_line(error).rstrip('.')}); use --format=torch"
         ) from error
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA, metadata
@@ -242,8 +242,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

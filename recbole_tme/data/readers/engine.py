@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_tme.errors import UserError
+from recbole_tme.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,13 +63,9 @@ class Engine:
         except self._duckdb.Error as error:
             if "duckdb_temp" in str(error) or "No space left" in str(error):
                 raise UserError(
-                    f"the temporary folder cannot be written to ({_first_line(error)}); set TMPDIR to another"
+                    f"the temporary folder cannot be written to ({first_line(error)}); set TMPDIR to another"
                 ) from None
-            raise QueryError(_first_line(error)) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
+            raise QueryError(first_line(error)) from None
 
 
 class QueryError(Exception):
