@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 
 from recbole_tme.commands import options
+from recbole_tme.utils import terminal
 
 TAKES_KEYS = True
+# As wide as the names before what was found.
+INDENT = " " * 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,5 +36,6 @@ def run(args: argparse.Namespace) -> int:
 
     options.load_plugins(args)
     found = estimate(args.model, args.dataset, config_files=options.named_files(args), **args.overrides)
-    print("\n".join(lines(found)))
+    for line in lines(found):
+        print("\n".join(terminal.fold(line, INDENT)))
     return 0

@@ -1,5 +1,6 @@
 """What a run will take, told from a few of its steps: nothing is timed here but a clock that the steps turn."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,13 @@ def test_a_blend_is_refused_in_one_line():
         estimate(config)
 
 
-def test_the_command_says_it_in_words(capsys):
+def test_the_command_says_it_in_words(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     words = [f"--{key}={value}" for key, value in QUICK.items()]
     assert main(["estimate", "--model=SRGNN", "--dataset=toy", "--epochs=2", *words]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    out = capsys.readouterr().out
+    lines = re.sub(r"\n +", " ", out).splitlines()
+    assert max(map(len, out.splitlines())) <= 80 < max(map(len, lines))
     assert lines[0].startswith("SRGNN on toy: 80 items, ")
     begins = [line.partition("  ")[0] for line in lines[1:]]
     assert begins == [
