@@ -31,9 +31,8 @@ ROW_KEYS = ("epoch", "score", "epoch_score", "seconds", "last")
 # Repetitions in a row after which a space is taken to be exhausted.
 SUGGESTIONS = 100
 # A trial that was stopped below this part of the best score had hardly begun to learn: few are of a model that learns
-# in its first epoch, most of one that does not. Of fewer than SEVERAL stopped trials nothing is said.
+# in its first epoch, most of one that does not.
 HARDLY = 10
-SEVERAL = 3
 
 
 class Study:
@@ -131,12 +130,11 @@ class Study:
             return []
         stopped = [trial.score for trial in self.trials if trial.status == STOPPED and trial.score is not None]
         untaught = [score for score in stopped if score < best.score / HARDLY]
-        by_chance = len(stopped) >= SEVERAL and 2 * len(untaught) > len(stopped)
         line = (
             f"{len(untaught)} of the {len(stopped)} trials that were stopped early had hardly begun to learn, so that "
             "chance chose among them; --scheduler=none gives every trial its epochs"
         )
-        return self.space.warnings(best.settings) + ([line] if by_chance else [])
+        return self.space.warnings(best.settings) + ([line] if 2 * len(untaught) > len(stopped) else [])
 
     @property
     def done(self) -> bool:

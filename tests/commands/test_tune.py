@@ -219,7 +219,8 @@ def test_a_best_trial_that_was_stopped_early_is_as_good_or_better_to_the_end(new
     [
         ([0.004, 0.009, 0.011], 0.0, "2 of the 3 trials"),
         ([0.004, 0.011, 0.011], 0.0, None),
-        ([0.004, 0.004], 0.0, None),
+        ([0.011], 0.0, None),
+        ([], 0.0, None),
         # A trial that the budget cut, not the scheduler, is no sign of it.
         ([0.004, 0.011], 0.004, None),
     ],

@@ -82,7 +82,8 @@ def distinct(some: list[Command]) -> list[Command]:
 def workshop(folder: Path) -> None:
     """Small data, files and runs under the names that the pages use."""
     data = folder / "dataset_atomic"
-    for name in ("tmall", "tmall-eighth", "diginetica", "diginetica-eighth", "shop", "yoochoose-100k"):
+    eighths = [f"{name}-eighth" for name in ("tmall", "diginetica", "nowplaying")]
+    for name in ("tmall", "diginetica", "shop", "yoochoose-100k", *eighths):
         write_dataset(data, replace(toy(n_chains=50), name=name), {"source": "toy"})
     for name in ("examples", "properties", "results", "docs", "deploy"):
         shutil.copytree(ROOT / name, folder / name)
