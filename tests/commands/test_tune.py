@@ -1,4 +1,4 @@
-"""Studies without Ray: the journal, trials that never see the test set, resuming and results."""
+"""Studies without Ray: trials that never see the test set, resuming and results."""
 
 import csv
 import json
@@ -12,12 +12,11 @@ from helpers.tuner import Driver, Stop
 
 from recbole_tme.config.load import load_config
 from recbole_tme.data.loader import SessionEvalLoader
-from recbole_tme.errors import UserError
 from recbole_tme.evaluation.metrics import metric_key
 from recbole_tme.experiment.cluster import Resources
 from recbole_tme.experiment.run import run
 from recbole_tme.tuning import trial as tuning_trial
-from recbole_tme.tuning.journal import FAILED, FINISHED, OPEN, STOPPED, Journal
+from recbole_tme.tuning.journal import FAILED, FINISHED, OPEN, STOPPED
 from recbole_tme.tuning.output import LiveTable, best_text, write_results
 from recbole_tme.tuning.plan import Budget, Plan
 from recbole_tme.tuning.plots import write_plots
@@ -293,36 +292,6 @@ def test_a_lost_worker_is_recorded(new_study):
     study.next("a")
     study.lost("a")
     assert study.trials[0].status == FAILED and study.trials[0].lost == 1 and "killed" in study.trials[0].trace
-
-
-def test_the_journal_is_read_as_written_and_kept_by_one_process(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path)
-    journal.start()
-    trial = journal.begin({"k": [1, 2]})
-    row = {"epoch": 1, "score": 0.5, "epoch_score": 0.5, "seconds": 2.0, "last": False}
-    assert journal.epoch(trial, row) and not journal.epoch(trial, row)
-    with pytest.raises(UserError, match="is in use"):
-        Journal(path)
-    journal.end(trial, STOPPED)
-    journal.end(trial, FAILED)
-    journal.close()
-    again = Journal(path)
-    assert again.trials == journal.trials and again.trials[0].status == STOPPED
-    again.close()
-    whole = path.read_bytes()
-    for right, wrong, line in (
-        (b'"begin"', b'"bgin"', 2),
-        (b'"score": 0.5,', b"", 3),
-        (b'"last": false', b'"last": 0', 3),
-        (b'"epoch", "trial": 0', b'"epoch", "trial": -1', 3),
-        (b'"stopped early"', b'"stopped late"', 4),
-        (b'{"event": "end"', b"[" * 10**5 + b'{"event": "end"', 4),
-    ):
-        assert right in whole
-        path.write_bytes(whole.replace(right, wrong, 1))
-        with pytest.raises(UserError, match=rf"journal\.jsonl:{line}"):
-            Journal(path)
 
 
 @pytest.mark.parametrize("search", ["random", "optuna", "hyperopt"])
