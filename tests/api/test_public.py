@@ -135,7 +135,8 @@ def test_what_a_comparison_records_repeats_it(seeds, capsys):
     assert "2 runs, 0 of them to be trained" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("source", [pytest.param("script", marks=pytest.mark.slow), "standard input"])
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["script", "standard input"])
 def test_a_script_needs_no_guard_and_no_file(source, tmp_path):
     """Each run of a comparison has a process of its own, which must not run the caller's script again."""
     code = (

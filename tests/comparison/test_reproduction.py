@@ -76,6 +76,7 @@ def test_bad_options_get_one_line(tmp_path, capsys, options, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_table_of_ones_own_is_a_file(tmp_path, monkeypatch, capsys):
     """Published on the first two of the test sessions; a model without published figures; text put into a page."""
     import hashlib

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_python_page_runs_as_a_script(tmp_path):
     page = (ROOT / "docs" / "python.md").read_text()
     assert len(page.splitlines()) <= 35

@@ -149,6 +149,7 @@ def listening() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_workers_see_the_callers_place_and_failures_come_back(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
