@@ -56,7 +56,7 @@ def blaming_plugin(directory: RunDirectory, config: SessionConfig, resuming: boo
     except PluginError as error:
         if not distributed.is_main():
             raise
-        if not resuming and not directory.history_file.exists():
+        if not resuming and not directory.resumable:
             directory.remove()
             raise
         with writing(directory.log_file), directory.log_file.open("a", encoding="utf-8") as log:

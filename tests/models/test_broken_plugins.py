@@ -287,6 +287,13 @@ def test_the_traceback_of_a_plugin_that_fails_later_is_in_the_log(capsys):
     assert "Traceback (most recent call last)" in log and "assert epoch < 1, 'so late'" in log
 
 
+def test_a_plugin_that_fails_while_its_first_epoch_is_kept_leaves_nothing(capsys):
+    """The history is written by then, but there is no checkpoint to go on from."""
+    code, line = run(capsys, SOUND + "    def other_parameter(self):\n        raise ValueError('not me')\n")
+    assert code == 2 and re.search(r"mine\.py:15: class Mine: ValueError: not me$", line), line
+    assert not Path("runs").exists()
+
+
 def test_what_a_plugin_raised_is_the_cause_of_the_error():
     Path("mine.py").write_text(CONSTRUCTION["__init__ raises"][0])
     registry.load_plugin("mine.py")
