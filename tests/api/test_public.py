@@ -127,7 +127,8 @@ def test_a_comparison_is_frames_and_a_page():
     assert [one.path for one in again.runs] == [one.path for one in found.runs]
 
 
-@pytest.mark.parametrize("seeds", [[3], pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [[3], 1])
 def test_what_a_comparison_records_repeats_it(seeds, capsys):
     found = compare(["SPop", "SR n_rules=5"], "toy", seeds=seeds, show_progress=False)
     command = shlex.split(json.loads((found.path / "plan.json").read_text())["command"])

@@ -338,6 +338,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.slow
 @needs_ray
 def test_ray_worker(tmp_path):
     assert run_script(RAY, cwd=tmp_path) == ["recbole_tme.models.tmegnn", True]
