@@ -100,16 +100,7 @@ class Given:
     directions: np.ndarray | None
 
     def rows(self, vectors: Vectors, items: Sequence[str]) -> np.ndarray:
-        """The features of some items, rows of length 1 or 0, ``[len(items), c]``.
-
-        Raises:
-            UserError: the vectors are of another length.
-        """
-        if vectors[1].shape[1] != self.size:
-            raise UserError(
-                f"the vectors have {vectors[1].shape[1]} numbers, those that the model was trained with {self.size}; "
-                "make them in the same way"
-            )
+        """The features of some items, rows of length 1 or 0, ``[len(items), c]``, of vectors of ``size`` numbers."""
         return projected(rows_of(*vectors, items), self.directions)
 
 
@@ -139,14 +130,14 @@ class ItemRecipe:
 
         Args:
             values: of their columns.
-            vectors: by id; None where none are given, which leaves that part 0.
+            vectors: by id, of ``given.size`` numbers; None where none are given, which leaves that part 0.
             items: external ids.
 
         Returns:
             Float32 ``[len(items), size]``, zeros where nothing is known of an item.
 
         Raises:
-            UserError: a value is no number, the vectors are of another length, or the text encoder is not to be had.
+            UserError: a value is no number, or the text encoder is not to be had.
         """
         parts = [part.rows(values, items) for part in (self.words, self.texts) if part is not None]
         if self.given is not None:
