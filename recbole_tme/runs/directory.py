@@ -157,8 +157,11 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Delete the directory and all in it, and the folders it lies in where nothing else is left in them."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        # Without its name first: of a removal that is killed, no half of a run is left.
+        nameless = partial_path(self.path)
         with contextlib.suppress(OSError):
+            self.path.rename(nameless)
+            shutil.rmtree(nameless, ignore_errors=True)
             for folder in list(self.path.parents)[:3]:
                 folder.rmdir()
 
