@@ -52,6 +52,7 @@ def found_in(folder: Path) -> list[dict]:
     return json.loads((folder / "diagnosis.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_program_diagnoses_runs_side_by_side(toy_runs, tmp_path, capsys):
     paths = [str(toy_runs[name].path) for name in ("TMEGNN", "recbole:SASRec")]
     before = {path: set(os.listdir(path)) for path in paths}

@@ -228,6 +228,7 @@ print("FOUND", json.dumps([sorted(result["test_result"]), type(model).__name__])
     versions.version_tuple(versions.installed_versions()["pandas"]) >= (3,),
     reason="stock RecBole data sets do not load with pandas 3",
 )
+@pytest.mark.slow
 def test_quick_start(tmp_path):
     write_presplit(make_data(0), tmp_path / "dataset")
     settings = {
